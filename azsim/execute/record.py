@@ -1,0 +1,108 @@
+"""The activity record: what a network did on one utterance, without any notion of time.
+
+An *op* of the record is what the timing model calls an op: zero or more matrix *parts* that
+sum into one set of accumulators (two for an LSTM: ``W_hh`` first, because its input is ready
+first), then one output pass of element-wise functions. An *invocation* is one run of an op on
+one frame. The record lists invocations in program order; every chip replays the same record.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Op:
+    """One op of the network: the static half of an invocation.
+
+    Attributes
+    ----------
+    name : str
+        ``"encoder/first"``: graph and module path.
+    graph : str
+        Role of the step graph: encoder, prediction, joint, or step.
+    tensors : tuple of str
+        Weight tensor of each matrix part, in the order they accumulate. An embedding look-up
+        is a part too. Empty for an op that is only an output pass.
+    cols : tuple of int
+        Width of each part's activation operand (0 for a look-up).
+    functions : dict of str to int
+        Elements that the output pass puts through each function of
+        ``azsim.chip.config.VECTOR_FUNCTIONS``.
+    output_bytes, input_bytes : int
+        Activation SRAM traffic of one invocation: written by, and read for, the op.
+    """
+
+    name: str
+    graph: str
+    tensors: tuple[str, ...]
+    cols: tuple[int, ...]
+    functions: dict[str, int]
+    output_bytes: int
+    input_bytes: int
+
+
+@dataclass
+class ActivityRecord:
+    """Every invocation of every op on one utterance, in program order.
+
+    ``N`` invocations, ``M`` matrix parts (an invocation of op ``o`` has ``len(o.tensors)``).
+
+    Attributes
+    ----------
+    ops : list of Op
+        The table that ``op`` indexes.
+    arms : list of str
+        Labels of branch arms, e.g. ``"complex"``; ``arms[0]`` is ``""``: not inside a branch.
+    n_frames : int
+        Steps of the encoder (or of the only graph).
+    op : int32[N]
+        Which op.
+    frame : int32[N]
+        Which frame it works for; the frame's arrival gates ops that read it.
+    reads_frame : bool[N]
+        True where the op reads the frame's features directly, and so waits for its arrival.
+    arm : int32[N]
+        Label of the arm it belongs to.
+    decided_by : int32[N]
+        Invocation whose result decided that this one runs at all (an arbitrator, or the joint
+        network under greedy search); -1 where nothing had to be decided. Its weights may not be
+        requested before that invocation's output pass ends.
+    part_start : int32[N + 1]
+        Parts of invocation n are ``part_start[n]:part_start[n + 1]``.
+    read_start : int32[M + 1], reads : int32[...]
+        Invocations whose outputs the operand of a part is made of. For an op without parts
+        see ``op_read_start`` / ``op_reads``, which also lists what an output pass reads (a cell
+        state, the other operand of an addition): int32[N + 1] and int32[...].
+    row : int32[M]
+        Row of an embedding look-up, -1 for a matrix part.
+    nonzero : uint8[...], nonzero_start : int64[M + 1]
+        One bit per activation of a matrix operand, 1 where it is not zero, ``np.packbits``
+        order (``bitorder="little"``), each operand starting on its own byte.
+    """
+
+    ops: list[Op]
+    arms: list[str]
+    n_frames: int
+    op: np.ndarray
+    frame: np.ndarray
+    reads_frame: np.ndarray
+    arm: np.ndarray
+    decided_by: np.ndarray
+    part_start: np.ndarray
+    read_start: np.ndarray
+    reads: np.ndarray
+    op_read_start: np.ndarray
+    op_reads: np.ndarray
+    row: np.ndarray
+    nonzero: np.ndarray
+    nonzero_start: np.ndarray
+    frame_arm: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.op)
+
+    def operand(self, part: int, cols: int) -> np.ndarray:
+        """Which activations of a matrix part are not zero, bool[cols]."""
+        packed = self.nonzero[self.nonzero_start[part] : self.nonzero_start[part + 1]]
+        return np.unpackbits(packed, count=cols, bitorder="little").astype(bool)
