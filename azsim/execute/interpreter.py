@@ -1,0 +1,198 @@
+"""Run a quantized network in integers, frame after frame, and write down what happened.
+
+The interpreter knows neither time nor chip. It takes its weights as they come out of the DRAM
+image's decoder, keeps recurrent state, runs only the taken arm of a branch, and appends one
+invocation per op to the activity record: which frame, which arm, whose results it read, which
+decision it waited for, and one bit per activation of every matrix operand.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from azsim.errors import ModelError
+from azsim.execute import kernels
+from azsim.execute.elementwise import LIMIT, TABLES, to_integers
+from azsim.execute.plan import Plan, Planner, Step
+from azsim.execute.record import ActivityRecord
+from azsim.execute.recorder import NO_INVOCATION, Recorder, Value
+from azsim.graph.search import Hypothesis, greedy_search
+from azsim.weights.quantize import QuantizedNetwork
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What an utterance became.
+
+    Attributes
+    ----------
+    outputs : int[T, n]
+        The first graph's output per frame, in integers; ``outputs * output_scale`` are reals.
+    output_scale : float
+    hypothesis : Hypothesis or None
+        Of a transducer.
+    record : ActivityRecord
+    """
+
+    outputs: np.ndarray
+    output_scale: float
+    hypothesis: Hypothesis | None
+    record: ActivityRecord
+
+
+class Interpreter:
+    """Runs one network on utterances, each from the initial state.
+
+    Parameters
+    ----------
+    quantized : QuantizedNetwork
+    weights : mapping of str to int8[rows, cols]
+        By tensor name, as decoded from the DRAM image.
+    """
+
+    def __init__(self, quantized: QuantizedNetwork, weights: Mapping[str, np.ndarray]) -> None:
+        self.quantized = quantized
+        self.network = quantized.network
+        self.planner = Planner(quantized)
+        matrices = {name for m in quantized.matrices.values() for name in m.tensors}
+        self.columns = {name: np.ascontiguousarray(weights[name].T) for name in matrices}
+        self.rows = {name: weights[name] for name in quantized.tensors if name not in matrices}
+        self._active = np.empty(max((w.shape[0] for w in self.columns.values()), default=1), np.int32)
+        self._start()
+
+    def execute(self, frames: np.ndarray, progress: Callable[[int], None] | None = None) -> Execution:
+        """Run an utterance.
+
+        Parameters
+        ----------
+        frames : float32[T, I]
+            Features; quantized here with the calibrated scale of the network's input.
+        progress : callable, optional
+            Called with the number of each frame as it is done.
+        """
+        network = self.network
+        role, first = network.first.name, network.first.inputs[0]
+        width = network.first.sizes[first]
+        if frames.ndim != 2 or frames.shape[1] != width or len(frames) == 0:
+            raise ModelError(f"{network.name}: expected features [T > 0, {width}], got {list(frames.shape)}")
+        if not np.all(np.isfinite(frames)):
+            raise ModelError(f"{network.name}: the features have NaN or infinite values; check the audio")
+        self._start()
+        integers = to_integers(frames, self.quantized.formats[f"{role}/{first}"])
+        outputs: list[np.ndarray] = []
+
+        def step(role: str, inputs: tuple[np.ndarray, ...], t: int) -> np.ndarray:
+            result = self._step(role, inputs, t)
+            if role == network.first.name:
+                outputs.append(result)
+                if progress is not None:
+                    progress(t)
+            return result
+
+        hypothesis = None
+        if network.is_transducer:
+            logits = self.quantized.formats[f"joint/{network.graphs['joint'].outputs[0]}"]
+            hypothesis = greedy_search(network, integers, step, network.blank_penalty / logits.scale)
+        else:
+            for t, frame in enumerate(integers):
+                step(role, (frame,), t)
+        arms = [self._frame_arms.get(t, "") for t in range(len(frames))]
+        record = self._recorder.finish(self.planner.ops, self.planner.arms, len(frames), arms)
+        scale = self.quantized.formats[f"{role}/{network.first.outputs[0]}"].scale
+        return Execution(np.stack(outputs), scale, hypothesis, record)
+
+    def _start(self) -> None:
+        """Initial state, empty record."""
+        formats = self.quantized.formats
+        self._recorder = Recorder()
+        self._decision = NO_INVOCATION  # the last invocation that decided what runs next
+        self._made_by: dict[str, int] = {}  # invocation behind each graph's latest output
+        self._frame_arms: dict[int, str] = {}
+        self._state = {
+            role: {n: Value(to_integers(first, formats[f"{role}/{n}"])) for n, first in graph.initial_state.items()}
+            for role, graph in self.network.graphs.items()
+        }
+
+    def _step(self, role: str, inputs: tuple[np.ndarray, ...], frame: int) -> np.ndarray:
+        """One graph on one frame; its state is kept for the next call."""
+        graph = self.network.graphs[role]
+        env = dict(self._state[role])
+        for position, (name, array) in enumerate(zip(graph.inputs, inputs, strict=True)):
+            env[name] = self._input(role, position, array)
+        self._run(self.planner.plans[role], env, frame)
+        self._state[role] = {before: env[after] for before, after in graph.state}
+        output = env[graph.outputs[0]]
+        self._made_by[role] = output.producer
+        if role == "joint":
+            self._decision = output.producer
+        return output.array
+
+    def _input(self, role: str, position: int, array: np.ndarray) -> Value:
+        """An input with its origin: the microphone, the search's decision, or another graph."""
+        if role == self.network.first.name:
+            return Value(array, is_frame=True)
+        if role == "prediction":
+            return Value(array, self._decision)
+        return Value(array, self._made_by[("encoder", "prediction")[position]])
+
+    def _run(self, plan: Plan, env: dict[str, Value], frame: int) -> None:
+        invocation = NO_INVOCATION
+        for step in plan.steps:
+            node = step.node
+            operands = [env[name] for name in node.inputs]
+            if node.op == "slice":
+                piece = operands[0].array[node.attrs["start"] : node.attrs["stop"]]
+                env[node.outputs[0]] = Value(piece, operands[0].producer, operands[0].is_frame)
+            elif node.op == "branch":
+                results = self._branch(step, operands, frame)
+                env.update(zip(node.outputs, results, strict=True))
+            else:
+                if step.opens:
+                    arm = self.planner.arms.index(plan.label)
+                    invocation = self._recorder.open(step.op, frame, arm, self._decision)
+                for name, array in zip(node.outputs, self._compute(step, operands, invocation), strict=True):
+                    env[name] = Value(array, invocation)
+
+    def _branch(self, step: Step, operands: list[Value], frame: int) -> list[Value]:
+        predicate, *passed = operands
+        self._decision = predicate.producer
+        plan = step.arms[0] if predicate.array[0] else step.arms[1]
+        env = dict(zip(plan.graph.inputs, passed, strict=True))
+        self._run(plan, env, frame)
+        self._frame_arms[frame] = "+".join(filter(None, (self._frame_arms.get(frame, ""), plan.label)))
+        return [env[name] for name in plan.graph.outputs]
+
+    def _compute(self, step: Step, operands: list[Value], invocation: int) -> list[np.ndarray]:
+        match step.node.op:
+            case "matrix" | "lstm":
+                return self._multiply(step, operands, invocation)
+            case "embedding":
+                row = int(operands[0].array[0])
+                self._recorder.part(operands[0], row)
+                return [self.rows[step.table][row]]
+        for operand in operands:
+            self._recorder.reads(operand, invocation)
+        return [step.compute([operand.array for operand in operands])]
+
+    def _multiply(self, step: Step, operands: list[Value], invocation: int) -> list[np.ndarray]:
+        """The matrix parts of an op, its requantization and, of an LSTM, the cell."""
+        node, integers = step.node, self.quantized.matrices[step.key]
+        by_name = dict(zip(node.inputs, operands, strict=True))
+        acc = integers.bias.copy()
+        for (_, value), tensor, left in zip(node.parts, integers.tensors, integers.left_shift, strict=True):
+            self._recorder.part(by_name[value])
+            kernels.accumulate_columns(self.columns[tensor], by_name[value].array, left, self._active, acc)
+        multiplier, shift = integers.requantize.multiplier, integers.requantize.shift
+        if node.op == "matrix":
+            dtype = self.quantized.formats[step.prefix + node.outputs[0]].dtype
+            out = np.empty(len(acc), dtype)
+            kernels.requantize(acc, multiplier, shift, LIMIT[dtype], out)
+            return [out]
+        cell = operands[2]
+        self._recorder.reads(cell, invocation)
+        gates = np.empty(len(acc), np.int16)
+        kernels.requantize(acc, multiplier, shift, 32767, gates)
+        hidden, new_cell = np.empty(len(cell.array), np.int8), np.empty(len(cell.array), np.int16)
+        kernels.lstm_cell(gates, cell.array, TABLES["sigmoid"], TABLES["tanh"], new_cell, hidden)
+        return [hidden, new_cell]

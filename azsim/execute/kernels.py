@@ -1,0 +1,161 @@
+"""Integer kernels: the arithmetic of the processor, one frame at a time.
+
+All of them take arrays, write into ``out`` arrays, allocate nothing and never raise; the
+interpreter checks shapes. Sums are int32, requantization is int64; roundings are written at
+the functions that make them. A naive NumPy version of each stands in the tests.
+"""
+
+import numpy as np
+from numba import njit
+
+TABLE_ENTRIES = 2048
+TABLE_SHIFT = 5  # int16 pre-activation with scale 2**-12 to table index: 2**16 / 2**5 = 2048
+
+
+@njit(cache=True, nogil=True)
+def accumulate_columns(weights, x, left_shift, active, acc):
+    """Add ``W x << left_shift`` to the accumulators, column by column, as the array broadcasts.
+
+    Zero activations are passed over, four columns are taken at a time so that an accumulator is
+    loaded and stored once for four products.
+
+    Parameters
+    ----------
+    weights : int8[cols, rows]
+        The transposed matrix: a column of W is contiguous.
+    x : int8[cols]
+    left_shift : int
+        Of every product of this part.
+    active : int32[cols]
+        Scratch: indices of the non-zero activations.
+    acc : int32[rows]
+        In and out. Exact while the row's worst case fits int32 (checked at quantization).
+    """
+    cols, rows = weights.shape
+    n = 0
+    for c in range(cols):
+        if x[c] != 0:
+            active[n] = c
+            n += 1
+    k = 0
+    while k + 4 <= n:
+        a, b, c, d = active[k], active[k + 1], active[k + 2], active[k + 3]
+        xa = np.int32(np.int32(x[a]) << left_shift)
+        xb = np.int32(np.int32(x[b]) << left_shift)
+        xc = np.int32(np.int32(x[c]) << left_shift)
+        xd = np.int32(np.int32(x[d]) << left_shift)
+        wa, wb, wc, wd = weights[a], weights[b], weights[c], weights[d]
+        for r in range(rows):
+            acc[r] = np.int32(
+                acc[r]
+                + np.int32(wa[r]) * xa
+                + np.int32(wb[r]) * xb
+                + np.int32(wc[r]) * xc
+                + np.int32(wd[r]) * xd
+            )
+        k += 4
+    while k < n:
+        a = active[k]
+        xa = np.int32(np.int32(x[a]) << left_shift)
+        wa = weights[a]
+        for r in range(rows):
+            acc[r] = np.int32(acc[r] + np.int32(wa[r]) * xa)
+        k += 1
+
+
+@njit(cache=True, nogil=True)
+def requantize(acc, multiplier, shift, limit, out):
+    """``out = saturate((acc * multiplier + 2**(shift-1)) >> shift)`` to +-limit, per row.
+
+    Rounds to nearest, halves toward plus infinity; the product is int64.
+
+    Parameters
+    ----------
+    acc : int[n]
+        Any integer type.
+    multiplier, shift : int32[n]
+        ``1 <= shift <= 62``.
+    limit : int
+        127 for int8, 32767 for int16.
+    out : int8[n] or int16[n]
+    """
+    for r in range(acc.shape[0]):
+        s = np.int64(shift[r])
+        value = (np.int64(acc[r]) * np.int64(multiplier[r]) + (np.int64(1) << (s - 1))) >> s
+        out[r] = min(max(value, -limit), limit)
+
+
+@njit(cache=True, nogil=True)
+def look_up(pre, table, out):
+    """Table of 2048 entries over [-8, 8): ``out = table[(pre + 32768) >> 5]``.
+
+    Parameters
+    ----------
+    pre : int16[n]
+        Pre-activation, scale 2**-12.
+    table : int16[2048]
+        Values with scale 2**-15, of the middle of each entry's interval.
+    out : int16[n]
+    """
+    for i in range(pre.shape[0]):
+        out[i] = table[(np.int32(pre[i]) + 32768) >> TABLE_SHIFT]
+
+
+@njit(cache=True, nogil=True)
+def lstm_cell(gates, cell, sigmoid, tanh, new_cell, hidden):
+    """The element-wise half of an LSTM, on gate pre-activations.
+
+    ``c' = sat16((f c + ((i g + 8) >> 4) + 2**14) >> 15)`` with f, i, g of scale 2**-15 and c of 2**-11, so
+    that both products have scale 2**-26; ``h = sat8((o tanh(c') + 2**22) >> 23)`` has scale 2**-7. The
+    cell state saturates at +-16 and enters the tanh table saturated at +-8.
+
+    Parameters
+    ----------
+    gates : int16[4 H]
+        Rows 4k..4k+3 are i, f, g, o of cell k, scale 2**-12.
+    cell, new_cell : int16[H]
+        Scale 2**-11. May be the same array.
+    sigmoid, tanh : int16[2048]
+    hidden : int8[H]
+        Out, scale 2**-7, within +-127.
+    """
+    for k in range(cell.shape[0]):
+        i = np.int64(sigmoid[(np.int32(gates[4 * k]) + 32768) >> TABLE_SHIFT])
+        f = np.int64(sigmoid[(np.int32(gates[4 * k + 1]) + 32768) >> TABLE_SHIFT])
+        g = np.int64(tanh[(np.int32(gates[4 * k + 2]) + 32768) >> TABLE_SHIFT])
+        o = np.int64(sigmoid[(np.int32(gates[4 * k + 3]) + 32768) >> TABLE_SHIFT])
+        c = (f * np.int64(cell[k]) + ((i * g + 8) >> 4) + 16384) >> 15
+        c = min(max(c, -32768), 32767)
+        new_cell[k] = c
+        pre = min(max(2 * c, -32768), 32767)
+        h = (o * np.int64(tanh[(pre + 32768) >> TABLE_SHIFT]) + (1 << 22)) >> 23
+        hidden[k] = min(max(h, -127), 127)
+
+
+@njit(cache=True, nogil=True)
+def add_scaled(a, b, multiplier_a, multiplier_b, limit, out):
+    """``out = saturate((a * ma + b * mb + 2**19) >> 20)``; a length of 1 broadcasts.
+
+    Parameters
+    ----------
+    a, b : int[n] or int[1]
+    multiplier_a, multiplier_b : int
+        Ratio of scales times 2**20; negative to subtract.
+    limit : int
+    out : int8[n] or int16[n]
+    """
+    for i in range(out.shape[0]):
+        left = np.int64(a[i if a.shape[0] > 1 else 0]) * multiplier_a
+        right = np.int64(b[i if b.shape[0] > 1 else 0]) * multiplier_b
+        value = (left + right + (1 << 19)) >> 20
+        out[i] = min(max(value, -limit), limit)
+
+
+@njit(cache=True, nogil=True)
+def mul_scaled(a, b, multiplier, shift, limit, out):
+    """``out = saturate((a * b * multiplier + 2**(shift-1)) >> shift)``; a length of 1 broadcasts."""
+    half = np.int64(1) << (np.int64(shift) - 1)
+    for i in range(out.shape[0]):
+        product = np.int64(a[i if a.shape[0] > 1 else 0]) * np.int64(b[i if b.shape[0] > 1 else 0])
+        value = (product * np.int64(multiplier) + half) >> np.int64(shift)
+        out[i] = min(max(value, -limit), limit)
