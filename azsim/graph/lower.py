@@ -59,9 +59,7 @@ class Builder:
         path = fields.pop("module_path", _module_path(fx)) or fx.name
         known = {node.name for node in self.nodes}
         label = path if path not in known else f"{path}:{fx.name}{suffix}"
-        self.nodes.append(
-            Node(label, op, tuple(_named(v) for v in inputs), tuple(names), module_path=path, **fields)
-        )  # fmt: skip
+        self.nodes.append(Node(label, op, tuple(map(_named, inputs)), tuple(names), module_path=path, **fields))
         outputs = [self.value(name, tensor) for name, tensor in zip(names, results, strict=True)]
         return outputs[0] if len(outputs) == 1 else outputs
 
@@ -186,6 +184,8 @@ def _join(b: Builder, fx: torch.fx.Node, parts: list[Traced], result: torch.Tens
 
 def _alias(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
     """A view: same numbers in the same order, so the same flat vector."""
+    if result.numel() != args[0].tensor.numel():
+        raise _CannotLower(f"it repeats values, {tuple(args[0].tensor.shape)} to {tuple(result.shape)}")
     return Traced(result, args[0].name)
 
 
@@ -200,8 +200,7 @@ def _contiguous_range(b: Builder, fx: torch.fx.Node, source: Traced, result: tor
     if result.numel() == source.tensor.numel():
         return Traced(result, source.name)
     index = torch.arange(source.tensor.numel()).reshape(source.tensor.shape)
-    tail = [a.tensor if isinstance(a, Traced) else a for a in map(lambda v: v, fx.args[1:])]
-    flat = fx.target(index, *tail).flatten()  # type: ignore[operator]
+    flat = fx.target(index, *fx.args[1:]).flatten()  # type: ignore[operator]
     if not bool((flat == torch.arange(flat.numel()) + flat[0]).all()):
         raise _CannotLower(f"a slice that is not contiguous in a step, {tuple(source.tensor.shape)}")
     start = int(flat[0])
@@ -227,12 +226,7 @@ def _concat(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
     dim = args[1] if len(args) > 1 else 0
     if any(size > 1 for size in result.shape[: dim % result.dim()]):
         raise _CannotLower("a concatenation that interleaves its parts")
-    parts = [p if p.name else _constant_value(b, fx, p, i) for i, p in enumerate(args[0]) if p.tensor.numel()]
-    return b.emit("concat", fx, parts, [result])
-
-
-def _constant_value(b: Builder, fx: torch.fx.Node, value: Traced, index: int) -> Traced:
-    raise _CannotLower(f"part {index} of a concatenation is a constant; make it a state input")
+    return b.emit("concat", fx, [part for part in args[0] if part.tensor.numel()], [result])
 
 
 def _elementwise(op: str) -> Callable:
@@ -392,5 +386,5 @@ def refuse_unsupported(name: str, unsupported: list[str]) -> None:
         lines = "; ".join(f"{i}. {line}" for i, line in enumerate(unsupported, 1))
         raise UnsupportedOpError(
             f"{name}: {len(unsupported)} op(s) of the exported step cannot run on azsim: {lines}. "
-            f"Supported: {', '.join(sorted({str(op) for op in LOWERINGS}))} and torch.cond."
+            f"Supported: {', '.join(sorted({op.__name__.split('.')[0] for op in LOWERINGS}))} and torch.cond."
         )

@@ -1,0 +1,134 @@
+"""Integer execution: bit-equal to the naive one, close to float, and fully recorded."""
+
+import naive_execute
+import numpy as np
+import pytest
+import torch
+from networks import HandWrittenCell, noise, transducer, zeros
+
+from azsim.errors import ModelError, WeightError
+from azsim.execute.interpreter import Interpreter
+from azsim.execute.kernels import accumulate_columns
+from azsim.graph import network_from_modules
+from azsim.graph.evaluate import evaluate_graph
+from azsim.weights.calibrate import calibrate
+from azsim.weights.quantize import quantize, requantize_factor
+
+
+def integers_of(quantized):
+    return {name: tensor.values for name, tensor in quantized.tensors.items()}
+
+
+@pytest.fixture(scope="module")
+def case():
+    network, frames = transducer(seed=3), noise(25)
+    quantized = quantize(network, calibrate(network, [frames]))
+    return network, quantized, frames, Interpreter(quantized, integers_of(quantized)).execute(frames)
+
+
+def test_bit_equal_to_the_naive_execution(case):
+    network, quantized, frames, execution = case
+    outputs, tokens, arms = naive_execute.run_transducer(
+        network, quantized.matrices, integers_of(quantized), quantized.formats, frames
+    )
+    np.testing.assert_array_equal(execution.outputs, outputs)
+    assert list(execution.hypothesis.tokens) == tokens
+    assert execution.record.frame_arm == arms
+    assert set(arms) == {"complex", "simple"} and tokens, "the case must take both arms and emit something"
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_integers_follow_float_until_a_branch_differs(bits):
+    network, frames = transducer(seed=3), noise(25)
+    quantized = quantize(network, calibrate(network, [frames]), bits)
+    execution = Interpreter(quantized, integers_of(quantized)).execute(frames)
+    graph, values = network.graphs["encoder"], dict(network.graphs["encoder"].initial_state)
+    error = []
+    for t, frame in enumerate(frames):
+        taken = []
+        see = lambda name, _, taken=taken: taken.append(name.split("/")[0]) if "/" in name else None  # noqa: E731
+        env = evaluate_graph(graph, {graph.inputs[0]: frame, **values}, see)
+        if taken[0] != execution.record.frame_arm[t]:
+            break
+        values = {before: env[after] for before, after in graph.state}
+        error.append(np.abs(execution.outputs[t] * execution.output_scale - env[graph.outputs[0]]).max())
+    assert len(error) >= 3
+    # a hidden state has steps of 1/128; 4-bit weights are 16 times coarser than 8-bit ones
+    assert max(error) < (0.04 if bits == 8 else 0.25)
+
+
+def test_the_record_has_one_bit_per_activation(case):
+    network, quantized, frames, execution = case
+    record = execution.record
+    arbitrator = next(i for i, op in enumerate(record.ops) if op.name == "encoder/arbitrator")
+    first = next(i for i, op in enumerate(record.ops) if op.name == "encoder/first")
+    parts = record.part_start[:-1][record.op == first]
+    scale = quantized.formats[f"encoder/{network.graphs['encoder'].inputs[0]}"].scale
+    for t, part in enumerate(parts):
+        np.testing.assert_array_equal(record.operand(part + 1, 24), np.rint(frames[t] / scale) != 0)
+        assert (part == parts[0]) == (not record.operand(part, 12).any()), "W_hh reads zeros on the first frame only"
+    assert np.count_nonzero(record.op == arbitrator) == len(frames)
+
+
+def test_the_record_knows_who_waits_for_whom(case):
+    record = case[3].record
+    names = [record.ops[op].name for op in record.op]
+    second_frame = [n for n in range(len(record)) if record.frame[n] == 1 and record.ops[record.op[n]].graph == "encoder"]
+    first = second_frame[0]
+    part = record.part_start[first]
+    producer = record.reads[record.read_start[part]]
+    assert names[producer] == "encoder/first" and record.frame[producer] == 0, "W_hh waits for the frame before"
+    assert record.reads_frame[first] and not record.reads_frame[second_frame[1]]
+    for n, name in enumerate(names):
+        decided = record.decided_by[n]
+        if name.startswith(("encoder/complex", "encoder/simple")):
+            assert names[decided] == "encoder/arbitrator" and record.frame[decided] == record.frame[n]
+        elif record.frame[n] > 0 and name == "encoder/first":
+            assert names[decided] == "joint/to_symbols", "nothing runs past an undecided search"
+
+
+def test_a_hand_written_cell_stays_close_to_float():
+    torch.manual_seed(1)
+    module = HandWrittenCell()
+    network = network_from_modules("cell", {"step": (module, (zeros(10), (zeros(6), zeros(8))))})
+    frames = noise(20, 10)
+    quantized = quantize(network, calibrate(network, [frames]))
+    execution = Interpreter(quantized, integers_of(quantized)).execute(frames)
+    state, largest = (zeros(6), zeros(8)), 0.0
+    for t, frame in enumerate(frames):
+        with torch.no_grad():
+            output, state = module(torch.tensor(frame)[None], state)
+        got = execution.outputs[t] * execution.output_scale
+        largest = max(largest, float(np.abs(got - output[0].numpy()).max()))
+    assert largest < 0.02
+
+
+@pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("left_shift", [0, 3])
+def test_the_kernel_agrees_with_the_obvious_sum(density, left_shift):
+    rng = np.random.default_rng(seed=1)
+    weights = rng.integers(-127, 128, (33, 7)).astype(np.int8)
+    x = rng.integers(-127, 128, 33).astype(np.int8)
+    x[rng.random(33) >= density] = 0
+    acc = np.arange(7, dtype=np.int32)
+    accumulate_columns(weights, x, left_shift, np.empty(33, np.int32), acc)
+    np.testing.assert_array_equal(acc, np.arange(7) + (weights.T.astype(int) @ x.astype(int) << left_shift))
+
+
+def test_requantize_factors_are_exact_to_thirty_bits():
+    factors = np.array([1.0, 0.5, 1 / 3, 1e-6, 0.999999999, 123.4])
+    pair = requantize_factor(factors)
+    np.testing.assert_allclose(pair.multiplier * 2.0**-pair.shift, factors, rtol=2**-30)
+    assert (pair.multiplier >= 2**30).all()
+
+
+def test_an_accumulator_that_could_overflow_is_refused():
+    # 140,000 columns x 127 x 127 = 2.26e9 > 2**31 - 1
+    network = network_from_modules("wide", {"step": (torch.nn.Linear(140_000, 2), (zeros(140_000),))})
+    with pytest.raises(WeightError, match="140,000 columns"):
+        quantize(network, calibrate(network, [noise(1, 140_000)]))
+
+
+def test_features_of_the_wrong_width_are_refused(case):
+    with pytest.raises(ModelError, match=r"expected features \[T > 0, 24\]"):
+        Interpreter(case[1], integers_of(case[1])).execute(noise(3, 23))
