@@ -1,0 +1,170 @@
+"""Train the networks of the zoo; one command each, pruning included.
+
+    python -m models.training.train rnnt  --data FOLDER --out RUNS/rnnt
+    python -m models.training.train amnet --data FOLDER --out RUNS/amnet --start RUNS/rnnt/last.pt
+
+A run writes ``last.pt`` (network, optimizer, masks, step, front end) every 250 steps and goes on from
+it when started again; ``log.csv`` has a row per 50 steps. Everything is scheduled by steps and drawn
+from (seed, step), so the same command gives the same network.
+"""
+
+import csv
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+
+from azsim.execute.features import FeatureConfig
+from models.rnnt import BLANK, VOCABULARY, Rnnt
+from models.training.data import Batch, Corpus, fit_normalization
+from models.training.loss import rnnt_loss
+from models.training.prune import Pruner
+
+app = typer.Typer(add_completion=False, help=__doc__)
+DEFAULT_CACHE = Path("~/.cache/azsim")
+WARM_UP_STEPS, COSINE_FROM, CLIP_NORM = 100, 0.3, 5.0
+ALIGNED_STEPS = 1_400  # the auxiliary frame-wise loss fades out by this step; RNN-T alone sits at chance for 1,000
+SAVE_EVERY, LOG_EVERY = 250, 50
+
+
+@dataclass
+class Training:
+    """A network on its way, with all that ``last.pt`` keeps."""
+
+    network: Rnnt
+    features: FeatureConfig
+    steps: int
+    rate: float
+    seed: int
+    pruner: Pruner
+    out: Path
+    extra: nn.Module = field(default_factory=nn.Identity)  # trained beside the network and then dropped
+    step: int = 0
+
+    def __post_init__(self) -> None:
+        self.trained = [*self.network.parameters(), *self.extra.parameters()]
+        self.optimizer = torch.optim.AdamW(self.trained, lr=self.rate, weight_decay=1e-3)
+
+    def learning_rate(self) -> float:
+        """Warm-up, a constant stretch, then a cosine down to 1 % of the rate."""
+        if self.step < WARM_UP_STEPS:
+            return self.rate * (self.step + 1) / WARM_UP_STEPS
+        progress = max(0.0, (self.step / self.steps - COSINE_FROM) / (1 - COSINE_FROM))
+        return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+    def save(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        partial = self.out / "last.partial"
+        torch.save(
+            {
+                "step": self.step, "network": self.network.state_dict(), "extra": self.extra.state_dict(),
+                "optimizer": self.optimizer.state_dict(), "masks": self.pruner.masks,
+                "features": self.features.model_dump(), "seed": self.seed, "steps": self.steps,
+            },
+            partial,
+        )  # fmt: skip
+        partial.rename(self.out / "last.pt")
+
+    def resume(self) -> None:
+        """Go on from ``last.pt`` if there is one."""
+        if (self.out / "last.pt").exists():
+            kept = torch.load(self.out / "last.pt", weights_only=True)
+            self.network.load_state_dict(kept["network"])
+            self.extra.load_state_dict(kept["extra"])
+            self.optimizer.load_state_dict(kept["optimizer"])
+            self.pruner.masks.update(kept["masks"])
+            self.step = kept["step"]
+
+
+Objective = Callable[[Training, Batch], tuple[torch.Tensor, dict[str, Any]]]
+
+
+def transducer_loss(network: Rnnt, encoded: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """Mean over the batch of the RNN-T loss, in nats per utterance."""
+    logits = network.join(encoded, network.predict(batch.targets))
+    return rnnt_loss(logits, batch.targets, batch.n_frames, batch.n_words, BLANK).mean()
+
+
+def rnnt_objective(training: Training, batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
+    """RNN-T loss, plus a frame-wise loss on the splicing's alignment that fades out."""
+    encoded = training.network.encode(batch.frames)
+    loss = transducer_loss(training.network, encoded, batch)
+    weight = 2.0 * max(0.0, 1 - training.step / ALIGNED_STEPS)
+    if weight:
+        scores = training.extra(encoded).flatten(0, 1)
+        return loss + weight * nn.functional.cross_entropy(scores, batch.labels.flatten()), {"rnnt": loss.item()}
+    return loss, {"rnnt": loss.item()}
+
+
+def train(training: Training, corpus: Corpus, objective: Objective) -> None:
+    """Run the schedule to its end."""
+    training.resume()
+    training.out.mkdir(parents=True, exist_ok=True)
+    numbers = range(training.step, training.steps)
+    loader = torch.utils.data.DataLoader(corpus, batch_size=None, sampler=numbers, num_workers=1, prefetch_factor=4)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    sums: dict[str, float] = {}
+    with Progress(*columns) as progress, (training.out / "log.csv").open("a", newline="") as file:
+        bar = progress.add_task("training", total=training.steps, completed=training.step)
+        for batch in loader:
+            for group in training.optimizer.param_groups:
+                group["lr"] = training.learning_rate()
+            training.optimizer.zero_grad()
+            loss, figures = objective(training, batch)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(training.trained, CLIP_NORM)
+            if torch.isfinite(norm):
+                training.optimizer.step()
+            training.step += 1
+            training.pruner.apply(training.step)
+            sums = {key: sums.get(key, 0.0) + value for key, value in figures.items()}
+            if training.step % LOG_EVERY == 0:
+                row = [training.step, *(round(total / LOG_EVERY, 4) for total in sums.values())]
+                csv.writer(file).writerow(row)
+                file.flush()
+                shown = " ".join(f"{key} {total / LOG_EVERY:.3f}" for key, total in sums.items())
+                progress.update(bar, completed=training.step, description=shown)
+                sums = {}
+            if training.step % SAVE_EVERY == 0 or training.step == training.steps:
+                training.save()
+
+
+DataOption = Annotated[Path, typer.Option("--data", help="folder with fsdd.npz and index.csv")]
+OutOption = Annotated[Path, typer.Option("--out", help="folder for last.pt and log.csv")]
+CacheOption = Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")]
+
+
+@app.callback()
+def main() -> None:
+    """Train a network of the zoo."""
+
+
+@app.command()
+def rnnt(
+    data: DataOption,
+    out: OutOption,
+    cache: CacheOption = DEFAULT_CACHE,
+    steps: int = 5_000,
+    rate: float = 2e-3,
+    zero_share: float = 0.5,
+    seed: int = 1,
+) -> None:
+    """Train the RNN-T from scratch and prune it on the way (from 55 % to 75 % of the steps)."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    corpus = Corpus(data, cache.expanduser(), FeatureConfig(), seed)
+    corpus.config = fit_normalization(corpus)
+    network = Rnnt()
+    pruner = Pruner(network, zero_share, int(0.55 * steps), int(0.75 * steps))
+    extra = nn.Linear(network.sizes.second, len(VOCABULARY))
+    train(Training(network, corpus.config, steps, rate, seed, pruner, out, extra), corpus, rnnt_objective)
+
+
+if __name__ == "__main__":
+    app()
