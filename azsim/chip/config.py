@@ -163,6 +163,15 @@ class Chip(Config):
     controller: Controller = Controller()
     host: Host = Host()
 
+    @model_validator(mode="after")
+    def _array_can_read_the_codec(self) -> Self:
+        if self.weight_sram.form == "packed" and self.codec.name != "run_length":
+            raise ValueError(
+                f"`weight_sram.form: packed` needs a codec whose entries the array can read, run_length, but got "
+                f"{self.codec.name}: choose codec.name run_length or weight_sram.form refilled"
+            )
+        return self
+
     @property
     def burst_cycles(self) -> int:
         """Cycles that one burst holds the DRAM bus."""
