@@ -78,7 +78,7 @@ def test_the_record_knows_who_waits_for_whom(case):
     part = record.part_start[first]
     producer = record.reads[record.read_start[part]]
     assert names[producer] == "encoder/first" and record.frame[producer] == 0, "W_hh waits for the frame before"
-    assert record.reads_frame[first] and not record.reads_frame[second_frame[1]]
+    assert not record.part_reads_frame[part] and record.part_reads_frame[part + 1], "only W_ih waits for the frame"
     for n, name in enumerate(names):
         decided = record.decided_by[n]
         if name.startswith(("encoder/complex", "encoder/simple")):

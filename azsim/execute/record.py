@@ -61,7 +61,9 @@ class ActivityRecord:
     frame : int32[N]
         Which frame it works for; the frame's arrival gates ops that read it.
     reads_frame : bool[N]
-        True where the op reads the frame's features directly, and so waits for its arrival.
+        True where the output pass reads the frame's features directly, and so waits for its arrival.
+    part_reads_frame : bool[M]
+        The same for the operand of a part.
     arm : int32[N]
         Label of the arm it belongs to.
     decided_by : int32[N]
@@ -87,6 +89,7 @@ class ActivityRecord:
     op: np.ndarray
     frame: np.ndarray
     reads_frame: np.ndarray
+    part_reads_frame: np.ndarray
     arm: np.ndarray
     decided_by: np.ndarray
     part_start: np.ndarray

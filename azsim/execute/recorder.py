@@ -48,7 +48,6 @@ class Recorder:
         bits = np.packbits(operand.array != 0, bitorder="little") if row < 0 else np.zeros(0, np.uint8)
         self.parts.append((operand, row, bits))
         self.part_count[-1] += 1
-        self.reads_frame[-1] |= operand.is_frame
 
     def reads(self, value: Value, invocation: int) -> None:
         """The output pass of ``invocation`` reads ``value``."""
@@ -68,6 +67,7 @@ class Recorder:
             op=np.array(self.op, np.int32),
             frame=np.array(self.frame, np.int32),
             reads_frame=np.array(self.reads_frame, bool),
+            part_reads_frame=np.array([p[0].is_frame for p in self.parts], bool),
             arm=np.array(self.arm, np.int32),
             decided_by=np.array(self.decided_by, np.int32),
             part_start=_starts(self.part_count, np.int32),

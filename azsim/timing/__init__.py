@@ -1,1 +1,8 @@
-"""."""
+"""Stage 4, when it happens: cycles of loads, tiles and ops on one chip."""
+
+from azsim.timing.counts import Counts
+from azsim.timing.mac_array import column_broadcast_cycles
+from azsim.timing.schedule import schedule
+from azsim.timing.timeline import Account, OpAccount, Timeline
+
+__all__ = ["Account", "Counts", "OpAccount", "Timeline", "column_broadcast_cycles", "schedule"]
