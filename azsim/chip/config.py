@@ -43,6 +43,7 @@ class Dram(Config):
     bandwidth_bytes_per_s: float = Field(1.6e9, gt=0, description="sustained share of the accelerator, after refresh")
     latency_ns: float = Field(100.0, ge=0, description="from request to first beat of a burst")
     burst_bytes: int = Field(64, gt=0, description="one transaction; tiles are padded to it")
+    standby_share: float = Field(1.0, ge=0, le=1, description="share of DRAM standby and refresh power charged here")
 
 
 class Stream(Config):

@@ -12,6 +12,7 @@ class Counts:
     """
 
     active_cycles: int = 0  # cycles in which any part of the chip had work under way
+    array_cycles: int = 0  # cycles in which the MAC array computes; its clock is gated in the others
     utterance_cycles: int = 0  # first sample to last result
     clock_hz: float = 0.0
 

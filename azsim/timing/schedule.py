@@ -175,6 +175,7 @@ def _count(
             [edges.compute_start, edges.out_start, edges.load_start[runs.program.tile_streams]],
             [edges.compute_end, edges.out_end, edges.load_end[runs.program.tile_streams]],
         ),
+        array_cycles=int(runs.program.mac_cycles.sum()),
         utterance_cycles=total,
         clock_hz=chip.clock_hz,
         dense_macs=macs["dense"],
