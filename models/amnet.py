@@ -13,7 +13,7 @@ backward pass (straight-through), with logistic noise that is annealed to nothin
 is 0 or 1 the mixture is exactly what the exported ``torch.cond`` computes.
 
 Shape: as ``models.rnnt``; only the encoder differs.
-Size: 505,869 weights and biases (checked by a test).
+Size: 506,412 weights and biases (checked by a test).
 
 Source
 ------
@@ -24,11 +24,12 @@ Borrowed   updating only the first cells and holding the others: Jernite et al.,
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from models.rnnt import JointStep, PredictionStep, Rnnt, Sizes, State, Steps, run_cell, zero_state
+from models.rnnt import FULL_SIZE, JointStep, PredictionStep, Rnnt, Sizes, State, Steps, run_cell, zero_state
 
 
 @dataclass(frozen=True)
@@ -40,16 +41,19 @@ class Encoded:
     output : float[T, B, H]
     gates : float[T, B]
         1 where the complex arm was used; carries the straight-through gradient.
+    logits : float[T, B]
+        What the arbitrator said, noise included; zeros where the choice was given.
     """
 
     output: torch.Tensor
     gates: torch.Tensor
+    logits: torch.Tensor
 
 
 class AmNet(Rnnt):
-    """An RNN-T whose second encoder layer has two arms."""
+    """A streaming RNN-T for spoken digits whose second encoder layer has a complex and a simple arm."""
 
-    def __init__(self, sizes: Sizes = Sizes()) -> None:
+    def __init__(self, sizes: Sizes = FULL_SIZE) -> None:
         super().__init__(sizes)
         self.simple = nn.LSTMCell(sizes.first, sizes.simple)
         self.arbitrator = nn.Linear(sizes.first + sizes.second, 1)
@@ -79,30 +83,66 @@ class AmNet(Rnnt):
         """Encode with the arbitrator's choice, disturbed by ``noise`` (float[T, B], added to its
         logit), or with a given ``choice`` (float[T, B], 1 = complex arm)."""
         first = run_cell(self.first, frames)
-        n_frames, n_batch, _ = first.shape
-        n = self.sizes.simple
-        complex_in = nn.functional.linear(first, self.second.weight_ih, self.second.bias_ih + self.second.bias_hh)
-        simple_in = nn.functional.linear(first, self.simple.weight_ih, self.simple.bias_ih + self.simple.bias_hh)
+        n, before = self.sizes.simple, _States()
         from_first, from_second = self.arbitrator.weight.split([self.sizes.first, self.sizes.second], dim=1)
-        logits_in = (first @ from_first.T).squeeze(2) + self.arbitrator.bias
+        complex_in = nn.functional.linear(
+            first, self.second.weight_ih, self.second.bias_ih + self.second.bias_hh
+        )
+        simple_in = nn.functional.linear(
+            first, self.simple.weight_ih, self.simple.bias_ih + self.simple.bias_hh
+        )
+        logits_in = nn.functional.linear(first, from_first, self.arbitrator.bias)
         if noise is not None:
-            logits_in = logits_in + noise
-        complex_hh, simple_hh, to_gate = self.second.weight_hh.T, self.simple.weight_hh.T, from_second.T
-        h = c = first.new_zeros(n_batch, self.sizes.second)
-        outputs, gates = [], []
-        for t in range(n_frames):
+            logits_in = logits_in + noise.unsqueeze(2)
+        recurrent = [
+            (complex_in, self.second.weight_hh),
+            (simple_in, self.simple.weight_hh),
+            (logits_in, from_second),
+        ]
+        inputs = [_LateWeightGradient.apply(x, weight, before).unbind(0) for x, weight in recurrent]
+        complex_hh, simple_hh, to_gate = (weight.detach().T for _, weight in recurrent)
+        h = c = first.new_zeros(first.shape[1], self.sizes.second)
+        outputs, gates, logits = [], [], []
+        for t, (x_complex, x_simple, x_gate) in enumerate(zip(*inputs, strict=True)):
+            before.append(h.detach())
             if choice is None:
-                p = torch.sigmoid(logits_in[t].unsqueeze(1) + h @ to_gate)
+                logit = torch.addmm(x_gate, h, to_gate)
+                p = torch.sigmoid(logit)
                 gate = (p > 0.5).to(p.dtype) + p - p.detach()
             else:
                 gate = choice[t].unsqueeze(1)
-            h_complex, c_complex = _cell(torch.addmm(complex_in[t], h, complex_hh), c)
-            h_simple, c_simple = _cell(torch.addmm(simple_in[t], h[:, :n], simple_hh), c[:, :n])
+                logit = torch.zeros_like(gate)
+            h_complex, c_complex = _cell(torch.addmm(x_complex, h, complex_hh), c)
+            h_simple, c_simple = _cell(torch.addmm(x_simple, h[:, :n], simple_hh), c[:, :n])
             h = torch.lerp(torch.cat([h_simple, h[:, n:]], dim=1), h_complex, gate)
             c = torch.lerp(torch.cat([c_simple, c[:, n:]], dim=1), c_complex, gate)
             outputs.append(h)
             gates.append(gate.squeeze(1))
-        return Encoded(torch.stack(outputs), torch.stack(gates))
+            logits.append(logit.squeeze(1))
+        return Encoded(torch.stack(outputs), torch.stack(gates), torch.stack(logits))
+
+
+class _States(list[torch.Tensor]):
+    """States before each frame, filled while a sequence runs."""
+
+
+class _LateWeightGradient(torch.autograd.Function):
+    """Hand a sequence of inputs on, and give a recurrent weight its gradient in one product at the end.
+
+    ``x[t] + h[t-1] @ weight.T`` is computed with the weight detached; the gradient of the sum is that
+    of x[t], so the weight's is the sum over t of outer products with h[t-1]. Adding it up frame by
+    frame would cost more than the rest of the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, weight: torch.Tensor, before: _States) -> torch.Tensor:
+        ctx.before, ctx.columns = before, weight.shape[1]
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        states = torch.stack(list(ctx.before))[:, :, : ctx.columns]
+        return gradient, gradient.flatten(0, 1).T @ states.flatten(0, 1), None
 
 
 def _cell(gates: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,6 +9,7 @@ by its licence; no recording of it is kept here except the demo utterances.
 """
 
 import hashlib
+import itertools
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -89,7 +90,9 @@ def sentences(voices: list[str], each: int, seed: int) -> list[Spoken]:
         for _ in range(each):
             words = rng.choice(WORDS, int(rng.integers(3, 8)))
             join = ", " if rng.random() < 0.7 else " "
-            made.append(Spoken(voice, join.join(words), int(rng.integers(120, 180)), int(rng.integers(35, 65))))
+            made.append(
+                Spoken(voice, join.join(words), int(rng.integers(120, 180)), int(rng.integers(35, 65)))
+            )
     return made
 
 
@@ -116,4 +119,4 @@ def spoken_clips(wanted: list[Spoken], cache: Path, label: str) -> list[np.ndarr
         partial.rename(file)
     with np.load(file) as stored:
         audio, offsets = stored["audio"].astype(np.float32) / 32767, stored["offsets"]
-    return [audio[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+    return [audio[a:b] for a, b in itertools.pairwise(offsets)]

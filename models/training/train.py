@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from azsim.execute.features import FeatureConfig
+from models.amnet import AmNet
 from models.rnnt import BLANK, VOCABULARY, Rnnt
 from models.training.data import Batch, Corpus, fit_normalization
 from models.training.loss import rnnt_loss
@@ -29,7 +30,11 @@ from models.training.prune import Pruner
 app = typer.Typer(add_completion=False, help=__doc__)
 DEFAULT_CACHE = Path("~/.cache/azsim")
 WARM_UP_STEPS, COSINE_FROM, CLIP_NORM = 100, 0.3, 5.0
-ALIGNED_STEPS = 1_400  # the auxiliary frame-wise loss fades out by this step; RNN-T alone sits at chance for 1,000
+ALIGNED_STEPS = (
+    1_400  # the auxiliary frame-wise loss fades out by this step; RNN-T alone sits at chance for 1,000
+)
+RANDOM_UNTIL, NOISE_UNTIL = 0.2, 0.7  # shares of AmNet's steps
+LOGIT_PRICE = 0.01
 SAVE_EVERY, LOG_EVERY = 250, 50
 
 
@@ -98,8 +103,59 @@ def rnnt_objective(training: Training, batch: Batch) -> tuple[torch.Tensor, dict
     weight = 2.0 * max(0.0, 1 - training.step / ALIGNED_STEPS)
     if weight:
         scores = training.extra(encoded).flatten(0, 1)
-        return loss + weight * nn.functional.cross_entropy(scores, batch.labels.flatten()), {"rnnt": loss.item()}
+        return loss + weight * nn.functional.cross_entropy(scores, batch.labels.flatten()), {
+            "rnnt": loss.item()
+        }
     return loss, {"rnnt": loss.item()}
+
+
+class Price(nn.Module):
+    """Lambda, the price of a frame's branch cost, as a Lagrange multiplier of the share of complex frames.
+
+    It rises while the share is above ``target`` and falls below it, so that a run ends where it was
+    asked to; a fixed lambda collapsed to one arm or the other with small changes of its value.
+    """
+
+    GAIN, HIGHEST = 0.004, 3.0
+
+    def __init__(self, target: float) -> None:
+        super().__init__()
+        self.target = target
+        self.register_buffer("value", torch.zeros(()))
+
+    def update(self, share: float) -> None:
+        self.value.add_(self.GAIN * (share - self.target)).clamp_(0.0, self.HIGHEST)
+
+
+def amnet_objective(training: Training, batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
+    """RNN-T loss + lambda x mean branch cost, in two stretches.
+
+    At first the arm is drawn at random, with another share for each utterance, until the simple arm
+    can be used at all: an arbitrator that meets an untrained arm never chooses it again. Then the
+    arbitrator chooses, under logistic noise that fades to nothing; a small price on its logit squared
+    keeps the sigmoid from saturating, where it would stop to learn.
+    """
+    network, price = training.network, training.extra
+    assert isinstance(network, AmNet) and isinstance(price, Price)
+    shape = batch.frames.shape[:2]
+    generator = torch.Generator().manual_seed(training.step)
+    uniform = torch.rand(shape, generator=generator).clamp(1e-6, 1 - 1e-6)
+    progress = training.step / training.steps
+    if progress < RANDOM_UNTIL:
+        choice = (uniform < 0.5 + 0.5 * torch.rand(shape[1], generator=generator)).float()
+        encoded = network.encode_branching(batch.frames, choice=choice)
+        loss = transducer_loss(network, encoded.output, batch)
+        return loss, {"rnnt": loss.item(), "complex": choice.mean().item(), "lambda": 0.0}
+    scale = max(0.0, (NOISE_UNTIL - progress) / (NOISE_UNTIL - RANDOM_UNTIL))
+    encoded = network.encode_branching(batch.frames, noise=scale * torch.logit(uniform))
+    loss = transducer_loss(network, encoded.output, batch)
+    heard = torch.arange(shape[0])[:, None] < batch.n_frames
+    share = (encoded.gates * heard).sum() / heard.sum()
+    cost = network.simple_cost + (1 - network.simple_cost) * share
+    price.update(share.item())
+    figures = {"rnnt": loss.item(), "complex": share.item(), "lambda": price.value.item()}
+    saturation = (encoded.logits.square() * heard).sum() / heard.sum()
+    return loss + price.value.clone() * cost + LOGIT_PRICE * saturation, figures
 
 
 def train(training: Training, corpus: Corpus, objective: Objective) -> None:
@@ -107,7 +163,9 @@ def train(training: Training, corpus: Corpus, objective: Objective) -> None:
     training.resume()
     training.out.mkdir(parents=True, exist_ok=True)
     numbers = range(training.step, training.steps)
-    loader = torch.utils.data.DataLoader(corpus, batch_size=None, sampler=numbers, num_workers=1, prefetch_factor=4)
+    loader = torch.utils.data.DataLoader(
+        corpus, batch_size=None, sampler=numbers, num_workers=1, prefetch_factor=4
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     sums: dict[str, float] = {}
     with Progress(*columns) as progress, (training.out / "log.csv").open("a", newline="") as file:
@@ -164,6 +222,32 @@ def rnnt(
     pruner = Pruner(network, zero_share, int(0.55 * steps), int(0.75 * steps))
     extra = nn.Linear(network.sizes.second, len(VOCABULARY))
     train(Training(network, corpus.config, steps, rate, seed, pruner, out, extra), corpus, rnnt_objective)
+
+
+@app.command()
+def amnet(
+    data: DataOption,
+    out: OutOption,
+    start: Annotated[Path, typer.Option("--start", help="last.pt of the trained RNN-T")],
+    cache: CacheOption = DEFAULT_CACHE,
+    steps: int = 3_000,
+    rate: float = 5e-4,
+    target: Annotated[float, typer.Option(help="share of frames that may take the complex arm")] = 0.5,
+    zero_share: float = 0.5,
+    seed: int = 2,
+) -> None:
+    """Train the branching encoder from the pruned RNN-T; the new arm is pruned from 40 % to 60 % of the steps."""
+    torch.set_num_threads(1)
+    torch.manual_seed(seed)
+    kept = torch.load(start, weights_only=True)
+    corpus = Corpus(data, cache.expanduser(), FeatureConfig(**kept["features"]), seed)
+    network = AmNet()
+    network.load_state_dict(kept["network"], strict=False)
+    network.start_simple_from_complex()
+    nn.init.constant_(network.arbitrator.bias, 1.0)  # start with more of the complex arm, which is trained
+    pruner = Pruner(network, zero_share, int(0.4 * steps), int(0.6 * steps))
+    training = Training(network, corpus.config, steps, rate, seed, pruner, out, Price(target))
+    train(training, corpus, amnet_objective)
 
 
 if __name__ == "__main__":
