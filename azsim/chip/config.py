@@ -143,8 +143,8 @@ class Controller(Config):
 class Host(Config):
     """The core beside the accelerator: it computes features and runs the search."""
 
-    feature_us_per_frame: float = Field(200.0, ge=0, description="from last sample of a frame to its features")
-    feature_uj_per_frame: float = Field(20.0, ge=0, description="energy of that")
+    feature_us_per_frame: float = Field(100.0, ge=0, description="from last sample of a frame to its features")
+    feature_uj_per_frame: float = Field(5.0, ge=0, description="energy of that")
 
 
 class Chip(Config):

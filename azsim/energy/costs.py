@@ -133,7 +133,8 @@ def _sram_figure(column: str, node_nm: float, width_bits: int, kilobytes: float)
         sizes, values = zip(*own, strict=True)
         if kilobytes > sizes[-1]:
             raise ChipError(f"SRAM capacity: the CACTI table ends at {sizes[-1]:,.0f} KB a macro, but got {kilobytes:,.0f}")
-        per_node.append(np.interp(log(kilobytes), np.log(sizes), np.log(values)))
+        # leakage of small macros is rounded to 0 in the table; only 1 MB is read of it, where it is not
+        per_node.append(np.interp(log(kilobytes), np.log(sizes), np.log(np.maximum(values, 1e-9))))
     return exp(float(np.interp(log(node_nm), np.log(nodes), per_node)))
 
 
