@@ -67,7 +67,9 @@ def run(
     model: ModelOption = "amnet",
     chip: ChipOption = "az1_like",
     overrides: SetOption = [],  # noqa: B006  (typer copies it)
-    bits: Annotated[int | None, typer.Option(help="width of matrix weights, 2 to 8; the network's own by default")] = None,
+    bits: Annotated[
+        int | None, typer.Option(help="width of matrix weights, 2 to 8; the network's own by default")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bar")] = False,
 ) -> None:
     """Run a network on a recording on a chip; print a summary and write the report."""
@@ -97,7 +99,9 @@ def _print_summary(tables: Tables) -> None:
     out.print(_table("DRAM traffic", tables.bandwidth, ["kind", "dram_bytes", "dram_bytes_per_s"]))
     rows = tables.energy[tables.energy.whole_utterance_uj > 0]
     shown = rows[["component", "while_working_uj", "whole_utterance_uj"]].copy()
-    shown["band"] = [f"{a:,.4g} to {b:,.4g}" for a, b in zip(rows.while_working_low_uj, rows.while_working_high_uj, strict=True)]
+    shown["band"] = [
+        f"{a:,.4g} to {b:,.4g}" for a, b in zip(rows.while_working_low_uj, rows.while_working_high_uj, strict=True)
+    ]
     total = {
         "component": "total",
         "while_working_uj": h["energy_while_working_uj"],
@@ -127,7 +131,9 @@ def _table(title: str, frame: Any, columns: list[str]) -> Table:
 
 
 @app.command()
-def inspect(model: Annotated[str, typer.Argument(help="zoo name, .pt2 file, folder, or package.module:function")]) -> None:
+def inspect(
+    model: Annotated[str, typer.Argument(help="zoo name, .pt2 file, folder, or package.module:function")],
+) -> None:
     """Print what a network is made of: ops, shapes, weights, MACs, and where each op runs."""
     with _user_errors():
         with _progress(False) as tell:

@@ -73,7 +73,9 @@ def test_the_record_has_one_bit_per_activation(case):
 def test_the_record_knows_who_waits_for_whom(case):
     record = case[3].record
     names = [record.ops[op].name for op in record.op]
-    second_frame = [n for n in range(len(record)) if record.frame[n] == 1 and record.ops[record.op[n]].graph == "encoder"]
+    second_frame = [
+        n for n in range(len(record)) if record.frame[n] == 1 and record.ops[record.op[n]].graph == "encoder"
+    ]
     first = second_frame[0]
     part = record.part_start[first]
     producer = record.reads[record.read_start[part]]

@@ -26,9 +26,7 @@ def naive_log_mel(samples, config):
     rows = []
     for start in range(0, len(samples) - size + 1, hop):
         window = samples[start : start + size] * hann
-        power = [
-            abs((window * np.exp(-2j * np.pi * k * n / points)).sum()) ** 2 for k in range(points // 2 + 1)
-        ]
+        power = [abs((window * np.exp(-2j * np.pi * k * n / points)).sum()) ** 2 for k in range(points // 2 + 1)]
         row = []
         for band in range(config.bands):
             left, center, right = (hertz(mel(config.lowest_hz) + (band + i) * step) for i in range(3))

@@ -127,7 +127,5 @@ def test_sizes_are_those_of_the_docstrings():
     # 4 gates x cells x (inputs + cells): 4 x 128 x (192 + 128) + 4 x 192 x (128 + 192)
     assert macs_per_frame(full[0], 0.0)["encoder"] == 163_840 + 245_760
     simple = macs_per_frame(full[1], 1.0)
-    assert (
-        simple["encoder, simple arm"] == 163_840 + 320 + 33_792 == simple["encoder, mean on held-out takes"]
-    )
+    assert simple["encoder, simple arm"] == 163_840 + 320 + 33_792 == simple["encoder, mean on held-out takes"]
     assert full[1].simple_cost == 33_792 / 245_760

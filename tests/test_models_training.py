@@ -71,8 +71,7 @@ def test_pruning_reaches_its_share_keeps_the_largest_and_never_brings_a_zero_bac
 
 def two_words():
     clips = [
-        data.Clip(np.full(4000, value, np.float32), (word,), "made up", 16_000)
-        for value, word in [(1, 7), (2, 3)]
+        data.Clip(np.full(4000, value, np.float32), (word,), "made up", 16_000) for value, word in [(1, 7), (2, 3)]
     ]
     return data.splice(clips, np.random.default_rng(5))
 
@@ -104,9 +103,7 @@ def test_noise_has_the_level_that_was_asked_for():
     tone = np.sin(np.arange(48_000) / 7).astype(np.float32)
     for color in (0.0, 1.0):
         noise = data.add_noise(tone, np.random.default_rng(1), snr_db=20.0, color=color) - tone
-        assert 10 * np.log10(np.square(tone).mean() / np.square(noise).mean()) == pytest.approx(
-            20.0, abs=0.01
-        )
+        assert 10 * np.log10(np.square(tone).mean() / np.square(noise).mean()) == pytest.approx(20.0, abs=0.01)
 
 
 def test_word_errors_count_each_kind():

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 VECTOR_FUNCTIONS = ("requantize", "add", "mul", "relu", "sigmoid", "tanh", "compare", "move", "argmax")
+VectorFunction = Annotated[str, Field(pattern="^(" + "|".join(VECTOR_FUNCTIONS) + ")$")]
 
 
 class Config(BaseModel):
@@ -113,7 +114,7 @@ class MacArray(Config):
 class VectorUnit(Config):
     """Element-wise functions after the MAC array: requantize, table look-ups, LSTM cell algebra."""
 
-    lanes: dict[Annotated[str, Field(pattern="^(" + "|".join(VECTOR_FUNCTIONS) + ")$")], Annotated[int, Field(gt=0)]] = (
+    lanes: dict[VectorFunction, Annotated[int, Field(gt=0)]] = (
         Field(
             {
                 "requantize": 16, "add": 16, "mul": 16, "relu": 16, "sigmoid": 8, "tanh": 8,

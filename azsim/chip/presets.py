@@ -89,19 +89,25 @@ def _read(source: str | Path, seen: tuple[str, ...] = ()) -> dict[str, Source]:
         path = named
     elif path.suffix not in (".yaml", ".yml"):
         near = difflib.get_close_matches(str(source), presets(), n=3, cutoff=0.3) or list(presets())
-        raise ChipError(f"unknown chip {str(source)!r}: did you mean {', '.join(near)}? A path to a YAML file works too")
+        raise ChipError(
+            f"unknown chip {str(source)!r}: did you mean {', '.join(near)}? A path to a YAML file works too"
+        )
     if str(path) in seen:
         raise ChipError(f"{path}: extends itself by way of {' -> '.join(seen)}")
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ChipError(f"{path}: cannot be read ({error.strerror}); give a preset ({', '.join(presets())}) or a file") from error
+        raise ChipError(
+            f"{path}: cannot be read ({error.strerror}); give a preset ({', '.join(presets())}) or a file"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" in line {mark.line + 1}" if mark else ""
         raise ChipError(f"{path}: not valid YAML{where}: {getattr(error, 'problem', error)}") from error
     if not isinstance(content, dict):
-        raise ChipError(f"{path}: expected fields of a chip (`mac_array:`, `clock_hz:` ...), got {type(content).__name__}")
+        raise ChipError(
+            f"{path}: expected fields of a chip (`mac_array:`, `clock_hz:` ...), got {type(content).__name__}"
+        )
     parent = content.pop("extends", None)
     leaves = _read(parent, (*seen, str(path))) if parent else {}
     leaves.update(_leaves(content, path, ""))
@@ -117,7 +123,8 @@ def _leaves(content: Mapping[str, Any], file: Path, prefix: str) -> dict[str, So
             extra = set(item) - {"value", "mark", "source"}
             if extra or item.get("mark", "assumed") not in MARKS:
                 raise ChipError(
-                    f"{file}: {path}: a number is written as {{value, mark, source}} with mark one of {', '.join(MARKS)}, "
+                    f"{file}: {path}: a number is written as {{value, mark, source}} with mark one of "
+                    f"{', '.join(MARKS)}, "
                     f"but got {item}"
                 )
             out[path] = Source(path, item["value"], item.get("mark", "assumed"), item.get("source", ""))

@@ -132,7 +132,9 @@ def _sram_figure(column: str, node_nm: float, width_bits: int, kilobytes: float)
         own = sorted((float(r["KB"]), float(r[column])) for r in rows if float(r["tech"]) == node)
         sizes, values = zip(*own, strict=True)
         if kilobytes > sizes[-1]:
-            raise ChipError(f"SRAM capacity: the CACTI table ends at {sizes[-1]:,.0f} KB a macro, but got {kilobytes:,.0f}")
+            raise ChipError(
+                f"SRAM capacity: the CACTI table ends at {sizes[-1]:,.0f} KB a macro, but got {kilobytes:,.0f}"
+            )
         # leakage of small macros is rounded to 0 in the table; only 1 MB is read of it, where it is not
         per_node.append(np.interp(log(kilobytes), np.log(sizes), np.log(np.maximum(values, 1e-9))))
     return exp(float(np.interp(log(node_nm), np.log(nodes), per_node)))

@@ -10,7 +10,8 @@ band adds their deviations in quadrature.
 
 Left out
 --------
-Leakage of logic, the clock of DMA and decoder while the array waits, the host core apart from feature extraction, microphone, and the radio.
+Leakage of logic, the clock of DMA and decoder while the array waits, the host core apart from
+feature extraction, microphone, and the radio.
 """
 
 from dataclasses import dataclass

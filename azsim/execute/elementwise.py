@@ -13,7 +13,7 @@ from azsim.graph.ir import Graph, Node
 from azsim.weights.quantize import GATE_SCALE, Format, requantize_factor
 
 TABLE_SCALE = 2.0**-15
-LIMIT = {np.int8: 127, np.int16: 32767}
+LIMIT: dict[type, int] = {np.int8: 127, np.int16: 32767}
 Compute = Callable[[list[np.ndarray]], np.ndarray]
 
 

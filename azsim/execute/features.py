@@ -69,9 +69,7 @@ class FeatureConfig(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> "FeatureConfig":
         if self.window_samples > self.fft_points:
-            raise ValueError(
-                f"`window <= fft_points` must hold, but got {self.window_samples} > {self.fft_points}"
-            )
+            raise ValueError(f"`window <= fft_points` must hold, but got {self.window_samples} > {self.fft_points}")
         if not self.lowest_hz < self.highest_hz <= self.sample_rate_hz / 2:
             raise ValueError(
                 f"`lowest_hz < highest_hz <= sample_rate_hz / 2` must hold, but got {self.lowest_hz}, "
@@ -79,9 +77,7 @@ class FeatureConfig(BaseModel):
             )
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (0, self.bands):
-                raise ValueError(
-                    f"`{name}` needs one value per band ({self.bands}) or none, but got {len(values)}"
-                )
+                raise ValueError(f"`{name}` needs one value per band ({self.bands}) or none, but got {len(values)}")
         if any(value <= 0 for value in self.std):
             raise ValueError("`std` must be positive in every band")
         return self
@@ -144,9 +140,7 @@ def load_audio(path: Path | str, config: FeatureConfig | None = None) -> tuple[n
     try:
         sound, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError) as error:
-        raise AudioError(
-            f"{path}: cannot be read as audio ({error}); expected {wanted}. Convert it to WAV."
-        ) from error
+        raise AudioError(f"{path}: cannot be read as audio ({error}); expected {wanted}. Convert it to WAV.") from error
     if len(sound) == 0:
         raise AudioError(f"{path}: holds no samples; expected {wanted}. Record it again.")
     if not np.isfinite(sound).all():

@@ -47,11 +47,7 @@ def accumulate_columns(weights, x, left_shift, active, acc):
         wa, wb, wc, wd = weights[a], weights[b], weights[c], weights[d]
         for r in range(rows):
             acc[r] = np.int32(
-                acc[r]
-                + np.int32(wa[r]) * xa
-                + np.int32(wb[r]) * xb
-                + np.int32(wc[r]) * xc
-                + np.int32(wd[r]) * xd
+                acc[r] + np.int32(wa[r]) * xa + np.int32(wb[r]) * xb + np.int32(wc[r]) * xc + np.int32(wd[r]) * xd
             )
         k += 4
     while k < n:

@@ -130,5 +130,11 @@ class Planner:
         leaving = inside & (outside | set(graph.outputs) | {after for _, after in graph.state})
         index = next(i for i, known in enumerate(self.ops) if known.name == op.name)
         self.ops[index] = Op(
-            op.name, op.role, names, cols, functions, sum(map(n_bytes, sorted(leaving))), sum(map(n_bytes, sorted(read)))
+            op.name,
+            op.role,
+            names,
+            cols,
+            functions,
+            sum(map(n_bytes, sorted(leaving))),
+            sum(map(n_bytes, sorted(read))),
         )

@@ -28,7 +28,11 @@ def _lstm(node: Node, graph: Graph, x: np.ndarray, h: np.ndarray, c: np.ndarray)
 
 COMPARE = {"gt": np.greater, "ge": np.greater_equal, "lt": np.less, "le": np.less_equal}
 ELEMENTWISE = {"add": np.add, "sub": np.subtract, "mul": np.multiply}
-UNARY = {"relu": lambda x: np.maximum(x, 0.0), "sigmoid": _sigmoid, "tanh": np.tanh}
+UNARY: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda x: np.maximum(x, 0.0),
+    "sigmoid": _sigmoid,
+    "tanh": np.tanh,
+}
 
 
 def evaluate_graph(graph: Graph, values: Mapping[str, np.ndarray], observe: Observer | None = None) -> dict:

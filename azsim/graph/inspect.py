@@ -28,7 +28,7 @@ class OpRow:
 
 def inspect_network(network: Network) -> list[OpRow]:
     """Rows of every graph in program order, arms after their branch."""
-    rows = []
+    rows: list[OpRow] = []
     for role, graph in network.graphs.items():
         _collect(graph, role, "", rows)
     return rows

@@ -22,7 +22,7 @@ from azsim.graph.ir import Graph, Node
 aten = torch.ops.aten
 
 
-class _CannotLower(Exception):
+class CannotLowerError(Exception):
     """Why one op cannot be run; becomes a line of UnsupportedOpError."""
 
 
@@ -76,7 +76,7 @@ class Builder:
 
 def _named(value: Traced) -> str:
     if value.name is None:
-        raise _CannotLower("a constant where a value that depends on the input was expected")
+        raise CannotLowerError("a constant where a value that depends on the input was expected")
     return value.name
 
 
@@ -98,7 +98,7 @@ def interleave_gates(array: np.ndarray) -> np.ndarray:
 
 def _dense(weight: Traced, what: str) -> np.ndarray:
     if weight.name is not None:
-        raise _CannotLower(f"{what} depends on the input")
+        raise CannotLowerError(f"{what} depends on the input")
     return weight.tensor.detach().numpy().astype(np.float32)
 
 
@@ -106,7 +106,7 @@ def _matrix(b: Builder, fx: torch.fx.Node, x: Traced, weight: Traced, bias: Trac
     array = _dense(weight, "the weight matrix")
     array = array.reshape(array.shape[0], -1)
     if result.numel() != array.shape[0]:
-        raise _CannotLower(f"{result.numel() // array.shape[0]} positions in one step; a streaming step has one")
+        raise CannotLowerError(f"{result.numel() // array.shape[0]} positions in one step; a streaming step has one")
     offset = np.zeros(array.shape[0], np.float32) if bias is None else _dense(bias, "the bias")
     source = weight.source or f"{fx.name}.weight"
     names = {"weight": b.parameter(source, array), "bias": b.parameter(source.replace("weight", "bias"), offset)}
@@ -118,11 +118,15 @@ def _linear(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
 
 
 def _conv1d(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
-    x, weight, bias, stride, padding, dilation, groups = (args + [None, [1], [0], [1], 1][len(args) - 2 :])[:7]
+    x, weight, bias, _, padding, dilation, groups = (args + [None, [1], [0], [1], 1][len(args) - 2 :])[:7]
     if groups != 1 or any(dilation[i] != 1 or padding[i] != 0 for i in range(len(padding))):
-        raise _CannotLower("only conv1d without groups, dilation and padding; keep the past frames as state instead")
+        raise CannotLowerError(
+            "only conv1d without groups, dilation and padding; keep the past frames as state instead"
+        )
     if x.tensor.shape[-1] != weight.tensor.shape[-1]:
-        raise _CannotLower(f"window of {x.tensor.shape[-1]} for a kernel of {weight.tensor.shape[-1]}: not one position")
+        raise CannotLowerError(
+            f"window of {x.tensor.shape[-1]} for a kernel of {weight.tensor.shape[-1]}: not one position"
+        )
     return _matrix(b, fx, x, weight, bias, result)
 
 
@@ -153,15 +157,15 @@ def _lstm(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
     x, (h, c), weights, has_biases, layers, _, _, bidirectional, _ = args
     per_layer = 4 if has_biases else 2
     if bidirectional or len(weights) != per_layer * layers:
-        raise _CannotLower("bidirectional and projected LSTMs do not stream here; write the projection as a Linear")
+        raise CannotLowerError("bidirectional and projected LSTMs do not stream here; write the projection as a Linear")
     if x.tensor.numel() != x.tensor.shape[-1]:
-        raise _CannotLower("more than one frame in a step; export a step of one frame")
+        raise CannotLowerError("more than one frame in a step; export a step of one frame")
     outputs = []
     for layer in range(layers):
         states = [_row(b, fx, s, layer, layers, f".{k}{layer}") for s, k in ((h, "h"), (c, "c"))]
         own = weights[layer * per_layer : (layer + 1) * per_layer]
         shape = states[0].tensor
-        x, cell = _lstm_layer(b, fx, x, *states, own, [shape, shape], suffix=f".l{layer}")
+        x, cell = _lstm_layer(b, fx, x, states[0], states[1], own, [shape, shape], suffix=f".l{layer}")
         outputs.append((x, cell))
     stacked = [_join(b, fx, [o[i] for o in outputs], result[1 + i], f".{k}") for i, k in enumerate("hc")]
     top = outputs[-1][0]
@@ -185,13 +189,13 @@ def _join(b: Builder, fx: torch.fx.Node, parts: list[Traced], result: torch.Tens
 def _alias(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
     """A view: same numbers in the same order, so the same flat vector."""
     if result.numel() != args[0].tensor.numel():
-        raise _CannotLower(f"it repeats values, {tuple(args[0].tensor.shape)} to {tuple(result.shape)}")
+        raise CannotLowerError(f"it repeats values, {tuple(args[0].tensor.shape)} to {tuple(result.shape)}")
     return Traced(result, args[0].name)
 
 
 def _permute(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
     if sum(size > 1 for size in result.shape) > 1:
-        raise _CannotLower(f"a transpose that moves data, {tuple(args[0].tensor.shape)} to {tuple(result.shape)}")
+        raise CannotLowerError(f"a transpose that moves data, {tuple(args[0].tensor.shape)} to {tuple(result.shape)}")
     return _alias(b, fx, args, result)
 
 
@@ -202,7 +206,7 @@ def _contiguous_range(b: Builder, fx: torch.fx.Node, source: Traced, result: tor
     index = torch.arange(source.tensor.numel()).reshape(source.tensor.shape)
     flat = fx.target(index, *fx.args[1:]).flatten()  # type: ignore[operator]
     if not bool((flat == torch.arange(flat.numel()) + flat[0]).all()):
-        raise _CannotLower(f"a slice that is not contiguous in a step, {tuple(source.tensor.shape)}")
+        raise CannotLowerError(f"a slice that is not contiguous in a step, {tuple(source.tensor.shape)}")
     start = int(flat[0])
     return b.emit("slice", fx, [source], [result], attrs={"start": start, "stop": start + flat.numel()})
 
@@ -214,7 +218,7 @@ def _slice(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
 def _split(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
     source, pieces, start = args[0], [], 0
     if source.tensor.numel() != max(source.tensor.shape):
-        raise _CannotLower("a split of something that is not one vector")
+        raise CannotLowerError("a split of something that is not one vector")
     for i, piece in enumerate(result):
         where = {"start": start, "stop": start + piece.numel()}
         pieces.append(b.emit("slice", fx, [source], [piece], attrs=where, suffix=f".{i}"))
@@ -225,7 +229,7 @@ def _split(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
 def _concat(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
     dim = args[1] if len(args) > 1 else 0
     if any(size > 1 for size in result.shape[: dim % result.dim()]):
-        raise _CannotLower("a concatenation that interleaves its parts")
+        raise CannotLowerError("a concatenation that interleaves its parts")
     return b.emit("concat", fx, [part for part in args[0] if part.tensor.numel()], [result])
 
 
@@ -249,7 +253,7 @@ def _unary(op: str) -> Callable:
 def _compare(relation: str) -> Callable:
     def lower(b: Builder, fx: torch.fx.Node, args: list, result: Any) -> Any:
         if isinstance(args[1], Traced) and args[1].name is not None:
-            raise _CannotLower("a comparison of two values; compare a difference with a number")
+            raise CannotLowerError("a comparison of two values; compare a difference with a number")
         threshold = float(args[1].tensor if isinstance(args[1], Traced) else args[1])
         return b.emit("compare", fx, [args[0]], [result], attrs={"relation": relation, "threshold": threshold})
 
@@ -336,9 +340,9 @@ def _call(b: Builder, fx: torch.fx.Node, args: tuple, kwargs: dict) -> Any:
     lowering = LOWERINGS.get(fx.target)
     try:
         if lowering is None:
-            raise _CannotLower("azsim has no such op")
+            raise CannotLowerError("azsim has no such op")
         return lowering(b, fx, list(args), result)
-    except _CannotLower as why:
+    except CannotLowerError as why:
         b.unsupported.append(f"{fx.target} at {_where(fx, b)} ({why})")
         stand_in = iter(range(99))
         return torch.utils._pytree.tree_map(lambda t: b.value(f"{fx.name}.unsupported{next(stand_in)}", t), result)

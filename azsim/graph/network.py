@@ -106,9 +106,7 @@ def load_network(source: str | Path | Network) -> Network:
     )
 
 
-def network_from_modules(
-    name: str, graphs: Mapping[str, tuple[Any, tuple]], **about: Any
-) -> Network:
+def network_from_modules(name: str, graphs: Mapping[str, tuple[Any, tuple]], **about: Any) -> Network:
     """Trace live torch modules: ``graphs`` maps a role to (module, example inputs)."""
     traced = {role: trace(module, example, role) for role, (module, example) in graphs.items()}
     return _network(name, traced, about)
@@ -150,7 +148,9 @@ def _from_factory(spec: str, about: Mapping[str, Any]) -> Network:
     try:
         build = getattr(importlib.import_module(module_name), function)
     except (ImportError, AttributeError) as error:
-        raise ModelError(f"{spec}: cannot import it ({error}); write package.module:function from where it lies") from error
+        raise ModelError(
+            f"{spec}: cannot import it ({error}); write package.module:function from where it lies"
+        ) from error
     built = build(**({"seed": about["seed"]} if "seed" in about else {}))
     if isinstance(built, tuple) and len(built) == 2:
         built = {"graphs": {"step": built}}

@@ -124,7 +124,9 @@ def _lower_program(program: torch.export.ExportedProgram, name: str, n_state: in
     weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers,
                **signature.inputs_to_lifted_tensor_constants}  # fmt: skip
     leaves = pytree.tree_leaves(program.example_inputs)
-    builder, arguments, user_inputs = Builder(name), [], []
+    builder = Builder(name)
+    arguments: list[Traced] = []
+    user_inputs: list[str] = []
     for node in program.graph.nodes:
         if node.op != "placeholder":
             continue

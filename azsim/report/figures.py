@@ -47,7 +47,8 @@ def latency_figure(run: Run, tables: Tables) -> go.Figure:
     if not run.network.synthetic_weights:
         for _, row in words.iterrows():
             figure.add_annotation(
-                x=row.end_s, y=1.15 * top, text=row.words, showarrow=False, row=1, col=1, font={"size": 12}, yanchor="bottom"
+                x=row.end_s, y=1.15 * top, text=row.words, showarrow=False, row=1, col=1, font={"size": 12},
+                yanchor="bottom",
             )  # fmt: skip
     for color, (arm, rows) in zip(ARMS, tables.frames.groupby("arm", sort=True), strict=False):
         figure.add_trace(
@@ -93,7 +94,8 @@ def roofline_figure(run: Run, tables: Tables) -> go.Figure:
     x = np.logspace(-1, np.log10(right * 2), 200)
     roof = np.minimum(chip.peak_macs_per_s, x * chip.dram.bandwidth_bytes_per_s)
     figure = go.Figure()
-    figure.add_trace(go.Scatter(x=x, y=roof, mode="lines", line={"color": INK, "width": 2}, name="roof without skipping",
+    figure.add_trace(go.Scatter(x=x, y=roof, mode="lines", line={"color": INK, "width": 2},
+                                name="roof without skipping",
                                 hovertemplate="%{x:.3g} MAC/B: %{y:.3g} MAC/s<extra>roof</extra>"))  # fmt: skip
     for chosen, label, color in ((streamed, "streamed weights", "#dc2626"), (~streamed, "pinned weights", "#2563eb")):
         part = ops[chosen]
@@ -127,7 +129,9 @@ def energy_figure(tables: Tables, dense: pd.DataFrame) -> go.Figure:
             )
         )  # fmt: skip
     figure.update_layout(barmode="group", bargap=0.25)
-    figure.update_xaxes(type="log", title_text="microjoules per utterance, while the chip works (log)", exponentformat="SI")
+    figure.update_xaxes(
+        type="log", title_text="microjoules per utterance, while the chip works (log)", exponentformat="SI"
+    )
     return _style(figure, 520)
 
 

@@ -79,7 +79,10 @@ def sources_table(described: Described) -> pd.DataFrame:
 def _plot(figure: go.Figure, name: str) -> Markup:
     return Markup(
         figure.to_html(
-            full_html=False, include_plotlyjs=False, div_id=f"plot-{name}", config={"responsive": True, "displayModeBar": False}
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"plot-{name}",
+            config={"responsive": True, "displayModeBar": False},
         )
     )  # fmt: skip
 
@@ -183,7 +186,8 @@ def _energy_sentence(tables: Tables) -> str:
     h = tables.headline
     return (
         f"{scaled(h['energy_while_working_uj'] * 1e-6, 'J')} while the chip works, "
-        f"{scaled(h['energy_whole_utterance_uj'] * 1e-6, 'J')} over the whole utterance, where DRAM standby runs on between "
-        f"frames. Against the dense baseline {100 * h['energy_saved_over_dense']:.1f} % of the whole is saved, "
-        f"{100 * h['energy_saved_while_working_over_dense']:.1f} % of the work. Bars carry the bands of their coefficients."
+        f"{scaled(h['energy_whole_utterance_uj'] * 1e-6, 'J')} over the whole utterance, where DRAM standby runs on "
+        f"between frames. Against the dense baseline {100 * h['energy_saved_over_dense']:.1f} % of the whole is saved, "
+        f"{100 * h['energy_saved_while_working_over_dense']:.1f} % of the work. "
+        "Bars carry the bands of their coefficients."
     )

@@ -226,7 +226,13 @@ def _bandwidth(run: Run) -> pd.DataFrame:
     seconds = run.speech.seconds
     return pd.DataFrame(
         [{"kind": kind, "dram_bytes": n, "dram_bytes_per_s": n / seconds} for kind, n in rows]
-        + [{"kind": "total", "dram_bytes": counts.dram_read_bytes, "dram_bytes_per_s": counts.dram_read_bytes / seconds}]
+        + [
+            {
+                "kind": "total",
+                "dram_bytes": counts.dram_read_bytes,
+                "dram_bytes_per_s": counts.dram_read_bytes / seconds,
+            }
+        ]
     )
 
 

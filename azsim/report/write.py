@@ -24,7 +24,9 @@ def check_writable(folder: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise OutputError(f"{path}: cannot write a report there ({error.strerror}); choose another folder with --out") from error
+        raise OutputError(
+            f"{path}: cannot write a report there ({error.strerror}); choose another folder with --out"
+        ) from error
     return path
 
 

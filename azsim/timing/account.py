@@ -61,7 +61,9 @@ def accounts(
         Cycles from the first sample to the last result.
     """
     program = runs.program
-    tile_arrival = arrival_of_op[program.part_op[program.tile_part]] if len(program.tile_part) else np.zeros(0, np.int64)
+    tile_arrival = (
+        arrival_of_op[program.part_op[program.tile_part]] if len(program.tile_part) else np.zeros(0, np.int64)
+    )
     stalled = stalled_before(edges.compute_start, edges.compute_end, tile_arrival)
     reason = array_reasons(edges, runs, tables)
     by_reason = {name: int(stalled[reason == i].sum()) for i, name in enumerate(STALLS)}

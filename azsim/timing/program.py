@@ -213,7 +213,7 @@ def build_program(record: ActivityRecord, tables: ChipTables, chip: Chip, arriva
         tables.work, tables.column_nnz, chip.mac_array.skip_activations, chip.mac_array.bubble_period,
         chip.mac_array.fill_cycles, *scratch, *per_tile,
     )  # fmt: skip
-    out = {
+    out: dict[str, np.ndarray] = {
         "op_group": np.zeros(n_ops, np.int32), "op_invocation": np.zeros(n_ops, np.int32),
         "out_cycles": np.zeros(n_ops, np.int64), "op_accumulates": np.zeros(n_ops, np.bool_),
         "op_decided_by": np.zeros(n_ops, np.int64), "op_parts": np.zeros(n_ops + 1, np.int64),

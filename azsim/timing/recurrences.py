@@ -2,7 +2,8 @@
 
 i counts all tiles in program order, s the streamed ones; a term with an index below 0 is left out::
 
-    request[s]       = max(request[s-1], compute_end of streamed tile s - tile_slots, load_end[s - dma_outstanding], allowed[s])
+    request[s]       = max(request[s-1], compute_end of streamed tile s - tile_slots,
+                           load_end[s - dma_outstanding], allowed[s])
     load_start[s]    = max(load_end[s-1], request[s] + latency)         load_end[s]    = load_start[s] + load_cycles[s]
     compute_start[i] = max(compute_end[i-1], load_end[i], ready[part], accumulators_free[op])
     compute_end[i]   = compute_start[i] + mac_cycles[i]
@@ -89,7 +90,7 @@ def run_recurrences(
     ready, ready_reason, request, load_start, load_end, load_reason, compute_start, compute_end, compute_reason,
     out_start, out_end,
 ):  # fmt: skip
-    """Fill the edges of ``Edges`` for a ``Program``; ``streamed`` int64[I] and ``accumulating`` int64[O] are scratch."""
+    """Fill the edges of ``Edges`` for a ``Program``; ``streamed`` int64[I], ``accumulating`` int64[O] are scratch."""
     n_streamed, n_accumulating = 0, 0
     array_end, vector_end = np.int64(0), np.int64(0)
     for o in range(out_cycles.shape[0]):

@@ -11,8 +11,11 @@ tiles; a queue pop is visible to the broadcaster one edge later.
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from typing import Any
 
 import simpy
+
+Steps = Generator[simpy.Event, Any, Any]
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,14 @@ class OpSpec:
 
 @dataclass
 class Log:
-    """Edges as they happened, in program order."""
+    """Edges as they happened, in program order (whole numbers; SimPy's clock is typed as float)."""
 
-    load_start: list[int] = field(default_factory=list)  # of streamed tiles
-    load_end: list[int] = field(default_factory=list)
-    compute_start: list[int] = field(default_factory=list)
-    compute_end: list[int] = field(default_factory=list)
-    out_start: list[int] = field(default_factory=list)
-    out_end: list[int] = field(default_factory=list)
+    load_start: list[float] = field(default_factory=list)  # of streamed tiles
+    load_end: list[float] = field(default_factory=list)
+    compute_start: list[float] = field(default_factory=list)
+    compute_end: list[float] = field(default_factory=list)
+    out_start: list[float] = field(default_factory=list)
+    out_end: list[float] = field(default_factory=list)
 
 
 class Simulation:
@@ -111,12 +114,12 @@ class Simulation:
         self.env.run(until=self.env.process(self._vector_unit()))
         return self.log
 
-    def _redirect(self, number: int) -> Generator:
+    def _redirect(self, number: int) -> Steps:
         yield self.written[number]
         yield self.env.timeout(self.machine.branch_redirect_cycles)
         self.redirected[number].succeed()
 
-    def _operand(self, number: int, position: int, op: OpSpec, part: PartSpec) -> Generator:
+    def _operand(self, number: int, position: int, op: OpSpec, part: PartSpec) -> Steps:
         """The controller waits for everything an operand is made of, then sets the op up."""
         if part.arrival is not None:
             yield self.env.timeout(part.arrival)
@@ -127,7 +130,7 @@ class Simulation:
         yield self.env.timeout(self.machine.op_overhead_cycles)
         self.ready[number][position].succeed()
 
-    def _requester(self) -> Generator:
+    def _requester(self) -> Steps:
         """Requests tiles in program order: a slot first, then a place among the outstanding loads."""
         before = None
         for number, op in enumerate(self.ops):
@@ -143,7 +146,7 @@ class Simulation:
                         yield self.redirected[op.decided_by]
                     before = self.env.process(self._load(tile, done, before))
 
-    def _load(self, tile: TileSpec, done: simpy.Event, before: simpy.Process | None) -> Generator:
+    def _load(self, tile: TileSpec, done: simpy.Event, before: simpy.Process | None) -> Steps:
         yield self.env.timeout(self.machine.latency_cycles)
         if before is not None:
             yield before  # loads keep their order on the bus
@@ -158,24 +161,24 @@ class Simulation:
         self.outstanding.put(1)
         done.succeed()
 
-    def _send(self, bursts: int, fifo: simpy.Store, room: simpy.Container) -> Generator:
+    def _send(self, bursts: int, fifo: simpy.Store, room: simpy.Container) -> Steps:
         for burst in range(bursts):
             yield room.get(1)
             yield self.env.timeout(self.machine.burst_cycles)
             yield fifo.put(burst)
 
-    def _decode(self, dec: tuple[int, ...], fifo: simpy.Store, room: simpy.Container) -> Generator:
+    def _decode(self, dec: tuple[int, ...], fifo: simpy.Store, room: simpy.Container) -> Steps:
         for cycles in dec:
             yield fifo.get()
             self.env.process(self._give_room_back(room))
             yield self.env.timeout(cycles)
 
-    def _give_room_back(self, room: simpy.Container) -> Generator:
+    def _give_room_back(self, room: simpy.Container) -> Steps:
         """Room is asked for across the latency before a burst can fill it."""
         yield self.env.timeout(self.machine.latency_cycles)
         yield room.put(1)
 
-    def _mac_array(self) -> Generator:
+    def _mac_array(self) -> Steps:
         for number, op in enumerate(self.ops):
             holds_accumulators = False
             fill = self.machine.fill_cycles
@@ -196,7 +199,7 @@ class Simulation:
                         self.slots.put(1)
             self.summed[number].succeed()
 
-    def _broadcast_all(self, tile: TileSpec) -> Generator:
+    def _broadcast_all(self, tile: TileSpec) -> Steps:
         """One tile: a broadcaster, a queue in front of every PE, and the PEs."""
         if not tile.work:
             return
@@ -214,17 +217,17 @@ class Simulation:
                 queues[p].put(work[p])
         yield simpy.AllOf(self.env, workers)
 
-    def _pe(self, activations: int, queue: simpy.Store, free: simpy.Container) -> Generator:
+    def _pe(self, activations: int, queue: simpy.Store, free: simpy.Container) -> Steps:
         for _ in range(activations):
             work = yield queue.get()
             self.env.process(self._pop_is_seen_later(free))
             yield self.env.timeout(work)
 
-    def _pop_is_seen_later(self, free: simpy.Container) -> Generator:
+    def _pop_is_seen_later(self, free: simpy.Container) -> Steps:
         yield self.env.timeout(1)
         yield free.put(1)
 
-    def _vector_unit(self) -> Generator:
+    def _vector_unit(self) -> Steps:
         for number, op in enumerate(self.ops):
             yield self.summed[number]
             if not any(part.tiles for part in op.parts):

@@ -133,7 +133,13 @@ def _work_offset(tables: ChipTables) -> np.ndarray:
 
 
 def _count(
-    record: ActivityRecord, image: DramImage, chip: Chip, tables: ChipTables, runs: Invocations, edges: Edges, total: int
+    record: ActivityRecord,
+    image: DramImage,
+    chip: Chip,
+    tables: ChipTables,
+    runs: Invocations,
+    edges: Edges,
+    total: int,
 ) -> Counts:
     """Everything that happened, as integers."""
     macs = {name: int(values.sum()) for name, values in _mac_counts(chip, tables, runs).items()}

@@ -114,7 +114,9 @@ class Codec(ABC):
             return out, 0
         data = np.ascontiguousarray(data, np.uint8)
         if len(data) <= CRC_BYTES:
-            raise CodecError(f"{where}: truncated {self.name} stream, {len(data)} B where a CRC of {CRC_BYTES} B must fit")
+            raise CodecError(
+                f"{where}: truncated {self.name} stream, {len(data)} B where a CRC of {CRC_BYTES} B must fit"
+            )
         stored = int.from_bytes(data[:CRC_BYTES].tobytes(), "little")
         found = zlib.crc32(data[CRC_BYTES:].tobytes())
         if stored != found:
@@ -138,7 +140,9 @@ class Codec(ABC):
         """An upper bound of the stream's bytes."""
 
     @abstractmethod
-    def _write(self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray) -> int:
+    def _write(
+        self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray
+    ) -> int:
         """Write behind the CRC; return the bits after the CRC."""
 
     @abstractmethod

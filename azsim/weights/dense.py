@@ -20,7 +20,9 @@ class DenseCodec(Codec):
     def _worst_bytes(self, n: int, bits: int, segments: tuple[int, ...]) -> int:
         return CRC_BYTES + (n * bits + 7) // 8
 
-    def _write(self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray) -> int:
+    def _write(
+        self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray
+    ) -> int:
         return kernels.encode_dense(values, bits, data, 8 * CRC_BYTES, bucket, 8 * self.burst_bytes) - 8 * CRC_BYTES
 
     def _read(self, data: np.ndarray, bits: int, segments: tuple[int, ...], out: np.ndarray, where: str) -> int:

@@ -40,7 +40,7 @@ def code_lengths(counts: np.ndarray) -> np.ndarray:
         if len(used) == 1:
             lengths[used] = 1
             return lengths
-        heap = [(int(counts[s]), int(s), (int(s),)) for s in used]
+        heap: list[tuple[int, int, tuple[int, ...]]] = [(int(counts[s]), int(s), (int(s),)) for s in used]
         heapq.heapify(heap)
         while len(heap) > 1:
             (a, first, left), (b, _, right) = heapq.heappop(heap), heapq.heappop(heap)
@@ -91,16 +91,16 @@ class HuffmanCodec(Codec):
     def _worst_bytes(self, n: int, bits: int, segments: tuple[int, ...]) -> int:
         return CRC_BYTES + (TABLE_BITS + (n + 1) * (kernels.MAX_CODE_BITS + bits) + 7) // 8
 
-    def _write(self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray) -> int:
+    def _write(
+        self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray
+    ) -> int:
         counts = np.zeros(kernels.HUFFMAN_SYMBOLS, np.int64)
         kernels.count_huffman_symbols(values, counts)
         table = CanonicalTable(code_lengths(counts))
         position = 8 * CRC_BYTES
         for length in table.lengths:
             position = kernels.put(data, position, int(length), LENGTH_BITS)
-        end = kernels.encode_huffman(
-            values, table.codes(), table.lengths, data, position, bucket, 8 * self.burst_bytes
-        )
+        end = kernels.encode_huffman(values, table.codes(), table.lengths, data, position, bucket, 8 * self.burst_bytes)
         return end - 8 * CRC_BYTES
 
     def _read(self, data: np.ndarray, bits: int, segments: tuple[int, ...], out: np.ndarray, where: str) -> int:
@@ -110,7 +110,9 @@ class HuffmanCodec(Codec):
         lengths = [kernels.get(data, start + LENGTH_BITS * s, LENGTH_BITS) for s in range(kernels.HUFFMAN_SYMBOLS)]
         table = CanonicalTable(np.array(lengths))
         if not table.is_complete:
-            raise CodecError(f"{where}: the huffman table in bytes {CRC_BYTES} to {(start + TABLE_BITS) // 8} is not a code")
+            raise CodecError(
+                f"{where}: the huffman table in bytes {CRC_BYTES} to {(start + TABLE_BITS) // 8} is not a code"
+            )
         return kernels.decode_huffman(
             data, start + TABLE_BITS, 8 * len(data), table.first_code, table.first_index, table.per_length, table.order,
             out,

@@ -122,7 +122,8 @@ class DramImage:
         for i, tile in enumerate(tensor.tiles):
             start = int(tensor.offset_bytes[i])
             stream = self.data[start : start + int(tensor.packed_bytes[i])]
-            where = f"tensor {name!r}, tile {i} (rows {tile.row_start} to {tile.row_stop}, cols {tile.col_start} to {tile.col_stop})"
+            area = f"rows {tile.row_start} to {tile.row_stop}, cols {tile.col_start} to {tile.col_stop}"
+            where = f"tensor {name!r}, tile {i} ({area})"
             order, segments = _order(tile, self.form, self.pes)
             flat, _ = self.codec.decode(stream, tile.size, tensor.bits, segments, where)
             columns = flat.reshape(tile.col_stop - tile.col_start, -1)

@@ -76,8 +76,8 @@ def row_parts(tensor: QuantizedTensor, chip: Chip) -> list[tuple[int, int]]:
     if step == 0:
         need = GATES * 4 * chip.mac_array.accumulator_sets
         raise CapacityError(
-            f"layer {tensor.name!r}: an accumulator set must hold the four gates of a cell, but holds {most} int32 sums "
-            f"(accumulator_bytes={chip.mac_array.accumulator_bytes:,} over accumulator_sets="
+            f"layer {tensor.name!r}: an accumulator set must hold the four gates of a cell, but holds {most} int32 "
+            f"sums (accumulator_bytes={chip.mac_array.accumulator_bytes:,} over accumulator_sets="
             f"{chip.mac_array.accumulator_sets}). Give it mac_array.accumulator_bytes >= {need}."
         )
     return [(start, min(start + step, rows)) for start in range(0, rows, step)]
@@ -201,8 +201,8 @@ def pinned_tensors(tensors: list[QuantizedTensor], chip: Chip) -> tuple[str, ...
         for name in (m for m in matches if m not in chosen):
             if sizes[name] > room:
                 raise CapacityError(
-                    f"weight_sram.pin: {name!r} takes {sizes[name]:,} B, but {room:,} B are left beside the tile slots; "
-                    f"raise weight_sram.bytes or pin less"
+                    f"weight_sram.pin: {name!r} takes {sizes[name]:,} B, but {room:,} B are left beside the tile "
+                    f"slots; raise weight_sram.bytes or pin less"
                 )
             chosen.append(name)
             room -= sizes[name]

@@ -43,7 +43,7 @@ INT32_MAX = 2**31 - 1
 class Format:
     """How a value is stored: ``real = scale * integer``."""
 
-    dtype: type
+    dtype: type[np.int8] | type[np.int16]
     scale: float
 
 
@@ -176,15 +176,15 @@ def _quantize_embedding(result: QuantizedNetwork, graph: Graph, node: Node, pref
     _keep(result, QuantizedTensor(f"{role}/{name}", values, np.full(len(values), scale), 8, "embedding"))
 
 
-def _quantize_matrix(
-    result: QuantizedNetwork, graph: Graph, node: Node, prefix: str, role: str, bits: int
-) -> None:
+def _quantize_matrix(result: QuantizedNetwork, graph: Graph, node: Node, prefix: str, role: str, bits: int) -> None:
     limit = 2 ** (bits - 1) - 1
     weights = [graph.parameters[name].astype(np.float64) for name, _ in node.parts]
     scales = [result.formats[prefix + value].scale for _, value in node.parts]
     label = f"{role}/{node.module_path}"
     # Largest product unit that each part would like, per row; a row of zeros wants none.
-    wanted = np.stack([np.max(np.abs(w), axis=1, initial=0.0) * s / limit for w, s in zip(weights, scales, strict=True)])
+    wanted = np.stack(
+        [np.max(np.abs(w), axis=1, initial=0.0) * s / limit for w, s in zip(weights, scales, strict=True)]
+    )
     shifts = _left_shifts(wanted)
     unit = np.max(wanted / 2.0 ** np.array(shifts)[:, None], axis=0)
     unit = np.where(unit > 0, unit, 1e-9)
@@ -278,7 +278,9 @@ class _Formats:
         largest = max((self.ranges.get(name, 0.0) for name in group), default=0.0)
         if names & self.cell:
             if names & self.feeds_matrix:
-                raise ModelError(f"the LSTM cell state {sorted(names & self.cell)[0]!r} feeds a matrix; use the hidden state")
+                raise ModelError(
+                    f"the LSTM cell state {sorted(names & self.cell)[0]!r} feeds a matrix; use the hidden state"
+                )
             return Format(np.int16, CELL_SCALE)
         if names & self.feeds_matrix:
             if names & self.hidden and largest <= 1.0:

@@ -47,7 +47,9 @@ class RunLengthCodec(Codec):
             raise CodecError(f"run_length: segments of {lengths.sum():,} weights in all for a tile of {n:,}")
         return np.concatenate([[0], np.cumsum(lengths)]), POINTER_BITS if segments else 32
 
-    def _write(self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray) -> int:
+    def _write(
+        self, values: np.ndarray, bits: int, segments: tuple[int, ...], data: np.ndarray, bucket: np.ndarray
+    ) -> int:
         starts, width = self._pieces(len(values), segments)
         written = kernels.encode_run_segments(
             values, starts, width, bits, self.index_bits, data, 8 * CRC_BYTES, bucket, 8 * self.burst_bytes

@@ -1,0 +1,146 @@
+"""A real record on a chip: the fast path against the SimPy machine, laws, bounds and equal outputs."""
+
+import naive_program
+import numpy as np
+import pytest
+from networks import noise, transducer
+
+from azsim.chip import Chip, CodecConfig, Controller, Dram, Host, MacArray, Stream, WeightSram
+from azsim.errors import LawError
+from azsim.execute import Interpreter
+from azsim.timing import laws, schedule
+from azsim.timing.reference import Simulation
+from azsim.weights import calibrate, encode, quantize
+
+HOP_S, FIRST_S = 1e-6, 0.5e-6  # a frame every 500 cycles: frames run into each other
+
+
+@pytest.fixture(scope="module")
+def network():
+    network, frames = transducer(seed=3), noise(6)
+    # prune half of the weights so that codecs and skips have something to do
+    quantized = quantize(network, calibrate(network, [frames]))
+    rng = np.random.default_rng(0)
+    for tensor in quantized.tensors.values():
+        tensor.values[rng.random(tensor.values.shape) < 0.5] = 0
+    return quantized, frames
+
+
+def chip_with(codec="zero_mask", form="refilled", pin="none", accumulator_bytes=2048, **array):
+    return Chip(
+        dram=Dram(latency_ns=30, burst_bytes=16),
+        stream=Stream(fifo_bursts=2, dma_outstanding=2),
+        codec=CodecConfig(name=codec, symbols_per_cycle=3),
+        weight_sram=WeightSram(bytes=4096, tile_slots=2, tile_bytes=600, form=form, pin=pin),
+        mac_array=MacArray(**{"pes": 4, "lanes": 2, "scan_width": 4, "queue_depth": 2,
+                              "accumulator_bytes": accumulator_bytes, **array}),
+        controller=Controller(op_overhead_cycles=2, branch_redirect_cycles=3),
+        host=Host(feature_us_per_frame=0),
+    )  # fmt: skip
+
+
+CHIPS = {
+    "streamed": chip_with(),
+    "some pinned": chip_with(pin="smallest_first"),
+    "dense": chip_with("dense", skip_weights=False, skip_activations=False),
+    "huffman": chip_with("huffman", skip_activations=False),
+    "rows split": chip_with(accumulator_bytes=256),
+    "one set": chip_with(accumulator_sets=1, bubble_period=5),
+    "packed": chip_with("run_length", "packed"),
+}
+
+
+def run(network, chip):
+    quantized, frames = network
+    image = encode(quantized.tensors.values(), quantized.tables, chip)
+    execution = Interpreter(quantized, image.decode_all()).execute(frames)
+    return image, execution, schedule(execution.record, image, chip, HOP_S, FIRST_S)
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_record_on_a_chip_agrees_with_the_machine_cycle_for_cycle(network, name):
+    chip = CHIPS[name]
+    image, execution, timeline = run(network, chip)
+    weights = {key: tensor.values for key, tensor in network[0].tensors.items()}
+    ops = naive_program.ops_of(execution.record, image, weights, chip, timeline.frame_arrival)
+    log = Simulation(naive_program.machine_of(chip), ops).run()
+    assert timeline.load_end[timeline.tile_streams].tolist() == log.load_end
+    assert timeline.tile_compute_start.tolist() == log.compute_start
+    assert timeline.tile_compute_end.tolist() == log.compute_end
+    assert timeline.out_end.tolist() == log.out_end
+    if name == "rows split":
+        assert len(timeline.op) > len(execution.record)
+
+
+def test_outputs_are_bit_equal_on_every_chip(network):
+    results = [run(network, chip)[1] for chip in CHIPS.values()]
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.outputs, results[0].outputs)
+        assert other.hypothesis == results[0].hypothesis
+        np.testing.assert_array_equal(other.record.nonzero, results[0].record.nonzero)
+
+
+def test_macs_are_counted_from_the_zeros(network):
+    _, execution, timeline = run(network, CHIPS["streamed"])
+    weights = {key: tensor.values for key, tensor in network[0].tensors.items()}
+    record, dense, effectual = execution.record, 0, 0
+    for n in range(len(record)):
+        op = record.ops[record.op[n]]
+        for part, (name, cols) in enumerate(zip(op.tensors, op.cols, strict=True), record.part_start[n]):
+            if cols:
+                dense += weights[name].size
+                effectual += np.count_nonzero(weights[name][:, record.operand(part, cols)])
+    assert (timeline.counts.dense_macs, timeline.counts.effectual_macs) == (dense, effectual)
+    assert timeline.counts.issued_macs == effectual, "both skips on: only effectual products are issued"
+    counts = run(network, CHIPS["dense"])[2].counts
+    assert counts.issued_macs == counts.dense_macs == dense and counts.effectual_macs == effectual
+
+
+def test_with_both_skips_off_zeros_change_nothing(network):
+    quantized, frames = network
+    chip = CHIPS["dense"]
+    full = quantize(quantized.network, calibrate(quantized.network, [frames]))
+    for tensor in full.tensors.values():
+        tensor.values[tensor.values == 0] = 1
+    record = run(network, chip)[1].record
+    cycles = [
+        schedule(record, encode(q.tensors.values(), q.tables, chip), chip, HOP_S, FIRST_S)
+        .accounts["mac_array"]
+        .busy_cycles
+        for q in (quantized, full)
+    ]
+    assert cycles[0] == cycles[1]
+
+
+def test_bytes_on_the_bus_are_packed_and_padding(network):
+    image, _, timeline = run(network, CHIPS["some pinned"])
+    counts = timeline.counts
+    assert any(t.pinned for t in image.tensors.values()) and not all(t.pinned for t in image.tensors.values())
+    assert counts.dram_read_bytes == sum(counts.packed_bytes.values()) + counts.padding_bytes
+    assert counts.dram_read_bytes % 16 == 0
+    streamed = sum(op.streamed_bytes for op in timeline.per_op)
+    once = sum(int(t.stored_bytes.sum()) for t in image.tensors.values() if t.pinned)
+    assert counts.dram_read_bytes == streamed + once + -(-image.table_bytes // 16) * 16
+
+
+def test_a_faster_bus_never_costs_a_cycle(network):
+    chip = CHIPS["streamed"]
+    ends = []
+    for bandwidth in (0.4e9, 0.8e9, 1.6e9, 3.2e9, 64e9):
+        ends.append(run(network, chip.replace(dram=chip.dram.replace(bandwidth_bytes_per_s=bandwidth)))[2].out_end[-1])
+    assert ends == sorted(ends, reverse=True) and ends[0] > ends[-1]
+
+
+def test_weights_on_chip_leave_no_load(network):
+    chip = CHIPS["streamed"]
+    roomy = chip.replace(weight_sram=chip.weight_sram.replace(bytes=100_000, pin="smallest_first"))
+    timeline = run(network, roomy)[2]
+    assert timeline.accounts["dma"].busy_cycles == 0 and timeline.bounds["bandwidth_bound_cycles"] == 0
+    assert "dma" not in timeline.accounts["mac_array"].stall_cycles
+
+
+def test_a_broken_law_shows_both_sides(network):
+    timeline = run(network, CHIPS["streamed"])[2]
+    with pytest.raises(LawError, match=r"busy \+ stalls \+ idle = total.*1 != 2"):
+        laws._equal("busy + stalls + idle = total", 1, 2)
+    assert timeline.bounds["bound_cycles"] <= timeline.counts.active_cycles <= timeline.counts.utterance_cycles
