@@ -85,12 +85,8 @@ class AmNet(Rnnt):
         first = run_cell(self.first, frames)
         n, before = self.sizes.simple, _States()
         from_first, from_second = self.arbitrator.weight.split([self.sizes.first, self.sizes.second], dim=1)
-        complex_in = nn.functional.linear(
-            first, self.second.weight_ih, self.second.bias_ih + self.second.bias_hh
-        )
-        simple_in = nn.functional.linear(
-            first, self.simple.weight_ih, self.simple.bias_ih + self.simple.bias_hh
-        )
+        complex_in = nn.functional.linear(first, self.second.weight_ih, self.second.bias_ih + self.second.bias_hh)
+        simple_in = nn.functional.linear(first, self.simple.weight_ih, self.simple.bias_ih + self.simple.bias_hh)
         logits_in = nn.functional.linear(first, from_first, self.arbitrator.bias)
         if noise is not None:
             logits_in = logits_in + noise.unsqueeze(2)

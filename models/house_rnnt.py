@@ -147,9 +147,7 @@ def speech(folder: Path = ZOO_RNNT) -> tuple[torch.Tensor, FeatureConfig]:
 @torch.no_grad()
 def set_blank_bias(graphs: dict[str, Any], blank: int, frames: torch.Tensor) -> None:
     """Set the bias of blank at which one piece is said per ``FRAMES_PER_EMISSION``, two to a frame."""
-    (encoder, example), (prediction, said), (joint, _) = (
-        graphs[r] for r in ("encoder", "prediction", "joint")
-    )
+    (encoder, example), (prediction, said), (joint, _) = (graphs[r] for r in ("encoder", "prediction", "joint"))
     state, outputs = example[-1], []
     for frame in frames[:, : example[0].shape[1]]:
         encoded, state = encoder(frame[None], state)
@@ -159,9 +157,7 @@ def set_blank_bias(graphs: dict[str, Any], blank: int, frames: torch.Tensor) -> 
         predicted, said = prediction(torch.tensor([token]), said)
         logits = joint(torch.cat(outputs), predicted)
         margins.append(logits[:, :-1].max(dim=1).values - logits[:, -1])
-    joint.to_vocabulary.bias[-1] = torch.quantile(
-        torch.cat(margins), 1 - 1 / (FRAMES_PER_EMISSION * MAX_SYMBOLS)
-    )
+    joint.to_vocabulary.bias[-1] = torch.quantile(torch.cat(margins), 1 - 1 / (FRAMES_PER_EMISSION * MAX_SYMBOLS))
 
 
 def build(seed: int = 1, sizes: HouseSizes = FULL_SIZE, zero_share: float = 0.5) -> dict[str, Any]:
@@ -178,9 +174,7 @@ def build(seed: int = 1, sizes: HouseSizes = FULL_SIZE, zero_share: float = 0.5)
     )
     joint = HouseJoint(sizes, zero_share, rng)
     vector = torch.zeros(1, sizes.hidden)
-    encoder_state, said = (
-        zero_state(*hidden * 2 * n) for n in (sizes.encoder_layers, sizes.prediction_layers)
-    )
+    encoder_state, said = (zero_state(*hidden * 2 * n) for n in (sizes.encoder_layers, sizes.prediction_layers))
     graphs = {
         "encoder": (encoder.eval(), (torch.zeros(1, sizes.inputs), encoder_state)),
         "prediction": (prediction.eval(), (torch.tensor([sizes.pieces]), said)),

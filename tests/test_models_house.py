@@ -1,9 +1,13 @@
 """The full-size synthetic network: its shape, its zeros, and that nothing but the seed decides it."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from models import house_rnnt
 from models.house_rnnt import FULL_SIZE, HouseSizes, build, trained_like
 
 TINY = HouseSizes(inputs=24, hidden=32, encoder_layers=3, prediction_layers=2, embedding=16, joint=16, pieces=40)
@@ -23,7 +27,14 @@ def test_the_encoder_has_the_published_number_of_weights():
     # 4 gates x 1024 cells x (192 + 1024) + 4 layers of 4 x 1024 x (1024 + 1024) = 38.5 M
     s = FULL_SIZE
     first, other = 4 * s.hidden * (s.inputs + s.hidden), 4 * s.hidden * 2 * s.hidden
-    assert first + (s.encoder_layers - 1) * other == 38_535_168
+    encoder = first + (s.encoder_layers - 1) * other
+    prediction = 4 * s.hidden * (s.embedding + s.hidden) + other
+    joint = s.joint * (2 * s.hidden + s.pieces + 1)
+    assert encoder == 38_535_168
+    card = json.loads((Path(house_rnnt.__file__).parent / "zoo" / "house_rnnt" / "card.json").read_text())
+    assert list(card["macs"].values()) == [encoder, prediction, joint]
+    biases = 8 * s.hidden * (s.encoder_layers + s.prediction_layers) + s.joint + s.pieces + 1
+    assert card["weights"] == encoder + prediction + joint + biases + (s.pieces + 1) * s.embedding
 
 
 def test_matrices_have_the_zeros_asked_for_and_uneven_rows_and_columns():

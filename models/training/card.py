@@ -52,8 +52,7 @@ def arbitrator_lines(result: dict[str, Any]) -> list[str]:
         "|---|---|---|",
     ]
     lines += [
-        f"| {name} | {percent(row['simple'])} | {row['frames']:,} |"
-        for name, row in result["simple_arm"].items()
+        f"| {name} | {percent(row['simple'])} | {row['frames']:,} |" for name, row in result["simple_arm"].items()
     ]
     known = result["word_errors"]["known speakers, held-out takes"]
     rows = {"trained arbitrator": known} | result["controls"]

@@ -30,6 +30,7 @@ SILENCE, EDGE, INSIDE, UNKNOWN = 0, 1, 2, -1
 EDGE_SAMPLES = RATE_HZ * 50 // 1000  # a frame whose middle is nearer than this to a word's border is an edge
 WORD_COUNTS = (1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7)
 ESPEAK_SHARE = 0.25
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ def at_16_khz(clip: Clip, speed: float = 1.0, band_limit: bool = False) -> np.nd
     return soxr.resample(samples, rate_hz * speed, RATE_HZ, quality="MQ")
 
 
-def splice(
-    clips: list[Clip], rng: np.random.Generator, speed: float = 1.0, band_limit: bool = False
-) -> Utterance:
+def splice(clips: list[Clip], rng: np.random.Generator, speed: float = 1.0, band_limit: bool = False) -> Utterance:
     """Join clips of one speaker with 30 to 300 ms between them, 0.1 to 0.3 s before and 0.3 to 0.6 s after."""
     parts, spans, words = [], [], []
     position = 0
@@ -101,9 +100,7 @@ def splice(
 
 def add_noise(samples: np.ndarray, rng: np.random.Generator, snr_db: float, color: float = 0.0) -> np.ndarray:
     """Add noise of a spectrum f**-color; the signal's level is its mean over the utterance."""
-    noise = rng.standard_normal(-(-len(samples) // 4096) * 4096).astype(
-        np.float32
-    )  # a length the FFT is fast at
+    noise = rng.standard_normal(-(-len(samples) // 4096) * 4096).astype(np.float32)  # a length the FFT is fast at
     if color:
         spectrum = np.fft.rfft(noise)
         spectrum *= np.maximum(np.arange(len(spectrum)), len(spectrum) // 200 + 1) ** (-color / 2)
@@ -113,9 +110,18 @@ def add_noise(samples: np.ndarray, rng: np.random.Generator, snr_db: float, colo
     return samples + noise * np.float32(np.sqrt(wanted / max(np.square(noise).mean(), 1e-20)))
 
 
-def augment(samples: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Another level (+-8 dB) and noise at 15 to 35 dB."""
-    samples = samples * np.float32(10 ** (rng.uniform(-8, 8) / 20))
+def augment(samples: np.ndarray, rng: np.random.Generator, any_level: bool) -> np.ndarray:
+    """Another level, and noise at 15 to 35 dB.
+
+    ``any_level`` draws the mean power from -42 to -16 dBFS, whoever speaks. Otherwise the recording's
+    own level changes by +-8 dB; the recordings of these speakers lie up to 17 dB apart, so a network
+    trained that way takes loudness for a trait of the speaker and fails on a quiet stranger.
+    """
+    gain_db = rng.uniform(-8, 8)
+    if any_level:
+        own_db = 10 * np.log10(np.square(samples).mean() + 1e-12)
+        gain_db = rng.uniform(-42, -16) - own_db
+    samples = samples * np.float32(10 ** (gain_db / 20))
     return add_noise(samples, rng, rng.uniform(15, 35), rng.choice([0.0, 1.0]))
 
 
@@ -184,16 +190,14 @@ class Batch:
 class Corpus(torch.utils.data.Dataset):
     """Training batches by number."""
 
-    def __init__(self, data: Path, cache: Path, config: FeatureConfig, seed: int, batch: int = 16) -> None:
+    def __init__(self, data: Path, cache: Path, config: FeatureConfig, seed: int, any_level: bool) -> None:
         self.fsdd = load_fsdd(data)
         words = load_espeak(espeak.heard_words(), cache, "heard_words")
         self.voices: dict[str, list[Clip]] = {}
         for clip in words:
             self.voices.setdefault(clip.speaker, []).append(clip)
-        self.sentences = load_espeak(
-            espeak.sentences(espeak.heard_voices(), 6, seed=12), cache, "heard_sentences"
-        )
-        self.config, self.seed, self.batch = config, seed, batch
+        self.sentences = load_espeak(espeak.sentences(espeak.heard_voices(), 6, seed=12), cache, "heard_sentences")
+        self.config, self.seed, self.any_level = config, seed, any_level
 
     def utterance(self, rng: np.random.Generator, n_words: int) -> Utterance:
         """A training string, spliced from a human speaker (75 %) or spoken by espeak-ng."""
@@ -211,13 +215,13 @@ class Corpus(torch.utils.data.Dataset):
 
     def frames_of(self, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
         """Features of an utterance with every augmentation; float32[T, I]."""
-        bands = vary_bands(log_mel(augment(utterance.samples, rng), self.config), rng)
+        bands = vary_bands(log_mel(augment(utterance.samples, rng, self.any_level), self.config), rng)
         return mask_features(stack_normalized(bands, self.config), rng, self.config.bands)
 
     def __getitem__(self, number: int) -> Batch:
         rng = np.random.default_rng((self.seed, number))
         n_words = int(rng.choice(WORD_COUNTS))
-        made = [self.utterance(rng, n_words) for _ in range(self.batch)]
+        made = [self.utterance(rng, n_words) for _ in range(BATCH)]
         frames = [self.frames_of(utterance, rng) for utterance in made]
         labels = [frame_labels(u, len(f), self.config) for u, f in zip(made, frames, strict=True)]
         return Batch(
@@ -225,7 +229,7 @@ class Corpus(torch.utils.data.Dataset):
             torch.tensor([u.words for u in made]),
             torch.nn.utils.rnn.pad_sequence([torch.from_numpy(x) for x in labels], padding_value=-100),
             torch.tensor([len(f) for f in frames]),
-            torch.full((self.batch,), n_words),
+            torch.full((BATCH,), n_words),
         )
 
 
@@ -238,12 +242,13 @@ def fit_normalization(corpus: Corpus, utterances: int = 200) -> FeatureConfig:
     """The front end with each band's mean and standard deviation over training strings."""
     rng = np.random.default_rng((corpus.seed, 10**9))
     bands = np.concatenate(
-        [log_mel(augment(corpus.utterance(rng, 5).samples, rng), corpus.config) for _ in range(utterances)]
+        [
+            log_mel(augment(corpus.utterance(rng, 5).samples, rng, corpus.any_level), corpus.config)
+            for _ in range(utterances)
+        ]
     )
     mean, std = bands.mean(axis=0), bands.std(axis=0)
-    return FeatureConfig(
-        mean=tuple(round(float(m), 4) for m in mean), std=tuple(round(float(s), 4) for s in std)
-    )
+    return FeatureConfig(mean=tuple(round(float(m), 4) for m in mean), std=tuple(round(float(s), 4) for s in std))
 
 
 def spliced_set(

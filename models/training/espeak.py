@@ -90,9 +90,7 @@ def sentences(voices: list[str], each: int, seed: int) -> list[Spoken]:
         for _ in range(each):
             words = rng.choice(WORDS, int(rng.integers(3, 8)))
             join = ", " if rng.random() < 0.7 else " "
-            made.append(
-                Spoken(voice, join.join(words), int(rng.integers(120, 180)), int(rng.integers(35, 65)))
-            )
+            made.append(Spoken(voice, join.join(words), int(rng.integers(120, 180)), int(rng.integers(35, 65))))
     return made
 
 

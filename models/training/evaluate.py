@@ -67,15 +67,13 @@ def espeak_cohorts(cache: Path, config: FeatureConfig) -> dict[str, Cohort]:
     spliced = []
     for voice in espeak.UNSEEN_VOICES:
         own = [clip for clip in words if clip.speaker == voice]
-        for start in range(0, len(own), 5):
-            spliced.append([own[i] for i in rng.permutation(len(own))[:5]])
+        order = rng.permutation(len(own))
+        spliced += [[own[i] for i in order[start : start + 5]] for start in range(0, len(own), 5)]
     unseen = espeak.sentences(list(espeak.UNSEEN_VOICES), 10, seed=105)
     heard = espeak.sentences(espeak.heard_voices()[::3], 3, seed=106)
     sets = {
         "espeak-ng, unseen voices, spliced": spliced,
-        "espeak-ng, unseen voices, sentences": [
-            [c] for c in data.load_espeak(unseen, cache, "unseen_sentences")
-        ],
+        "espeak-ng, unseen voices, sentences": [[c] for c in data.load_espeak(unseen, cache, "unseen_sentences")],
         "espeak-ng, heard voices, sentences": [[c] for c in data.load_espeak(heard, cache, "heard_test")],
     }
     return {
@@ -85,9 +83,7 @@ def espeak_cohorts(cache: Path, config: FeatureConfig) -> dict[str, Cohort]:
 
 
 @torch.no_grad()
-def encode(
-    network: Rnnt, frames: torch.Tensor, choice: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def encode(network: Rnnt, frames: torch.Tensor, choice: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Encoder output float[T, B, H] and, for a branching encoder, the arm of each frame float[T, B]."""
     if isinstance(network, AmNet):
         encoded = network.encode_branching(frames, choice=choice)
@@ -96,9 +92,7 @@ def encode(
 
 
 @torch.no_grad()
-def greedy(
-    network: Rnnt, encoded: torch.Tensor, n_frames: torch.Tensor, blank_penalty: float
-) -> list[list[str]]:
+def greedy(network: Rnnt, encoded: torch.Tensor, n_frames: torch.Tensor, blank_penalty: float) -> list[list[str]]:
     """Greedy search for a batch at once; the same search as ``azsim.graph.search`` runs for one."""
     n_batch = encoded.shape[1]
     sizes = network.sizes
@@ -180,8 +174,7 @@ def measure(transcriber: Transcriber, cohort: Cohort, limit: int | None = None) 
 def tune_blank_penalty(network: Rnnt, cohort: Cohort) -> float:
     """The penalty with the fewest errors on a development cohort; the middle one of equals."""
     rates = [
-        word_errors(cohort.references, transcribe(network, cohort.frames, p)[0])["word_error_rate"]
-        for p in PENALTIES
+        word_errors(cohort.references, transcribe(network, cohort.frames, p)[0])["word_error_rate"] for p in PENALTIES
     ]
     best = [p for p, rate in zip(PENALTIES, rates, strict=True) if rate <= min(rates) + 5e-4]
     return best[len(best) // 2]
@@ -202,15 +195,11 @@ def share_by_class(cohort: Cohort, arms: list[np.ndarray], config: FeatureConfig
 
 def loudness(frames: np.ndarray, config: FeatureConfig) -> np.ndarray:
     """Log energy of each frame over all bands; float[T]."""
-    bands = frames.reshape(len(frames), config.stack, config.bands) * np.array(config.std) + np.array(
-        config.mean
-    )
+    bands = frames.reshape(len(frames), config.stack, config.bands) * np.array(config.std) + np.array(config.mean)
     return np.log(np.exp(bands).sum(axis=(1, 2)))
 
 
-def controls(
-    network: AmNet, cohort: Cohort, penalty: float, simple_share: float, config: FeatureConfig
-) -> dict:
+def controls(network: AmNet, cohort: Cohort, penalty: float, simple_share: float, config: FeatureConfig) -> dict:
     """Other ways to choose the arm, the random one and the energy gate at the arbitrator's share of simple frames."""
     loud = [loudness(f, config) for f in cohort.frames]
     threshold = float(np.quantile(np.concatenate(loud), simple_share))
@@ -237,9 +226,7 @@ def load_run(file: Path) -> tuple[Rnnt, FeatureConfig, dict[str, Any]]:
     return network.eval(), FeatureConfig(**kept["features"]), kept
 
 
-def evaluate(
-    network: Rnnt, config: FeatureConfig, folder: Path, cache: Path, splicings: int = 12
-) -> dict[str, Any]:
+def evaluate(network: Rnnt, config: FeatureConfig, folder: Path, cache: Path, splicings: int = 12) -> dict[str, Any]:
     """Everything a card reports about words and arms, in float."""
     human = human_cohorts(folder, config, splicings)
     penalty = tune_blank_penalty(network, human.pop("development"))
@@ -253,9 +240,7 @@ def evaluate(
             share = result["simple_arm"]["all"]["simple"]
             result["controls"] = controls(network, tested, penalty, share, config)
     without = transcribe(network, cohorts["known speakers, held-out takes"].frames, 0.0)[0]
-    result["without_blank_penalty"] = word_errors(
-        cohorts["known speakers, held-out takes"].references, without
-    )
+    result["without_blank_penalty"] = word_errors(cohorts["known speakers, held-out takes"].references, without)
     return result
 
 
@@ -281,9 +266,7 @@ def show(result: dict[str, Any]) -> None:
 def main(
     run: Path,
     folder: Annotated[Path, typer.Option("--data", help="folder with fsdd.npz and index.csv")],
-    cache: Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")] = Path(
-        "~/.cache/azsim"
-    ),
+    cache: Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")] = Path("~/.cache/azsim"),
     splicings: int = 12,
 ) -> None:
     """Evaluate a run's last.pt in float."""

@@ -46,9 +46,7 @@ def example_inputs(module: nn.Module, example: tuple, rng: np.random.Generator) 
 
 
 @torch.no_grad()
-def largest_difference(
-    module: nn.Module, exported: nn.Module, example: tuple, rng: np.random.Generator
-) -> float:
+def largest_difference(module: nn.Module, exported: nn.Module, example: tuple, rng: np.random.Generator) -> float:
     """Largest difference of outputs over several frames, each program fed its own state."""
     difference = 0.0
     state = exported_state = example[-1] if isinstance(example[-1], tuple) else None
@@ -73,9 +71,7 @@ def save_graphs(network: Rnnt, folder: Path) -> dict[str, str]:
         loaded = torch.export.load(folder / files[role])
         difference = largest_difference(module, loaded.module(), example, rng)
         if difference > CHECK_TOLERANCE or loaded.example_inputs is None:
-            raise RuntimeError(
-                f"{role}: the saved graph differs from the module by {difference}; do not ship it"
-            )
+            raise RuntimeError(f"{role}: the saved graph differs from the module by {difference}; do not ship it")
     return files
 
 
@@ -85,7 +81,7 @@ def calibration(corpus: Corpus, config: FeatureConfig) -> dict[str, np.ndarray]:
     made = {}
     for n in range(CALIBRATION_STRINGS):
         utterance = corpus.utterance(rng, 2 + n % 5)
-        frames = stack_normalized(log_mel(augment(utterance.samples, rng), config), config)
+        frames = stack_normalized(log_mel(augment(utterance.samples, rng, any_level=True), config), config)
         made[f"{n:02d}"] = (np.round(frames / FEATURE_STEP) * FEATURE_STEP).astype(np.float16)
     return made
 
@@ -115,9 +111,7 @@ def main(
     name: Annotated[str, typer.Argument(help="rnnt or amnet")],
     folder: Annotated[Path, typer.Option("--data", help="folder with fsdd.npz and index.csv")],
     command: Annotated[str, typer.Option(help="command that trained it, for the card")],
-    cache: Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")] = Path(
-        "~/.cache/azsim"
-    ),
+    cache: Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")] = Path("~/.cache/azsim"),
     zoo: Annotated[Path, typer.Option(help="folder of the zoo")] = Path(__file__).parents[1] / "zoo",
 ) -> None:
     """Export a run's last.pt to the zoo and measure it in float."""
@@ -145,7 +139,7 @@ def main(
         {key: tensor.contiguous() for key, tensor in network.state_dict().items()},
         out / "weights.safetensors",
     )
-    corpus = Corpus(folder, cache.expanduser(), config, seed=3)
+    corpus = Corpus(folder, cache.expanduser(), config, seed=3, any_level=True)
     np.savez_compressed(out / "calibration.npz", **calibration(corpus, config))
     (out / "LICENSE.md").write_text(ATTRIBUTION)
     simple_share = result.get("simple_arm", {}).get("all", {}).get("simple", 0.0)

@@ -39,12 +39,8 @@ def integer_transcriber(network: Network) -> Transcriber:
 def main(
     name: Annotated[str, typer.Argument(help="a network of the zoo")],
     folder: Annotated[Path, typer.Option("--data", help="folder with fsdd.npz and index.csv")],
-    cache: Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")] = Path(
-        "~/.cache/azsim"
-    ),
-    splicings: Annotated[
-        int, typer.Option(help="of the held-out takes; the card's float figures use 12")
-    ] = 12,
+    cache: Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")] = Path("~/.cache/azsim"),
+    splicings: Annotated[int, typer.Option(help="of the held-out takes; the card's float figures use 12")] = 12,
 ) -> None:
     """Fill the integer columns of a network's card."""
     out = Path(__file__).parents[1] / "zoo" / name
