@@ -142,7 +142,7 @@ def inspect(
         rows = inspect_network(network)
         grid = Table(title=f"{network.name}{' (synthetic weights)' if network.synthetic_weights else ''}", box=None)
         for name in ("graph", "arm", "op", "kind", "shape"):
-            grid.add_column(name)
+            grid.add_column(name, no_wrap=name in ("graph", "op"), overflow="fold")
         for name in ("weights", "MACs per run"):
             grid.add_column(name, justify="right")
         grid.add_column("runs on")
