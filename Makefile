@@ -3,7 +3,7 @@
 VENV := .venv
 PYTHON ?= python3.11
 STAMP := $(VENV)/installed
-AUDIO ?= models/demo/demo1.wav
+AUDIO ?= models/demo/digits_1.wav
 
 .PHONY: demo test lint clean help
 

@@ -20,7 +20,7 @@ from azsim.simulate import baselines, simulate
 
 app = typer.Typer(
     help="Simulate speech networks on neural edge processors: latency, bandwidth, energy.\n\n"
-    "Start with: azsim run --model amnet --audio models/demo/demo1.wav --out out/demo",
+    "Start with: azsim run --model amnet --audio models/demo/digits_1.wav --out out/demo",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
