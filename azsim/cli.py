@@ -27,7 +27,10 @@ app = typer.Typer(
 )
 chips_app = typer.Typer(help="Chips that come with azsim, and the provenance of their numbers.", no_args_is_help=False)
 app.add_typer(chips_app, name="chips")
+WIDTH_OF_A_PIPE = 140
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
+if not out.is_terminal:
+    out = Console(highlight=False, width=WIDTH_OF_A_PIPE)
 
 ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="zoo name, .pt2 file, network folder, or package.module:function")
@@ -143,7 +146,7 @@ def inspect(
         grid = Table(title=f"{network.name}{' (synthetic weights)' if network.synthetic_weights else ''}", box=None)
         for name in ("graph", "arm", "op", "kind", "shape"):
             grid.add_column(name, no_wrap=name in ("graph", "op"), overflow="fold")
-        for name in ("weights", "MACs per run"):
+        for name in ("weights, biases", "MACs per run"):
             grid.add_column(name, justify="right")
         grid.add_column("runs on")
         for row in rows:

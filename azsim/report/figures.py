@@ -150,7 +150,7 @@ def codec_figure(tables: Tables) -> go.Figure:
     figure.add_hline(
         y=float(weights_bytes.iloc[0]) / 1e6, line_dash="dot", line_color=INK,
         annotation_text=f"entropy of single weights, {codecs.entropy_bits_per_weight.iloc[0]:.2f} bit",
-        annotation_position="top right",
+        annotation_position="top right", annotation_bgcolor="rgba(255,255,255,0.85)",
     )  # fmt: skip
     figure.update_yaxes(title_text="MB in DRAM", rangemode="tozero", range=[0, codecs.stored_bytes.max() * 1.2e-6])
     return _style(figure, 360)
