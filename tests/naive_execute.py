@@ -5,6 +5,7 @@ from the words of the docstrings: nearest, halves toward plus infinity, saturati
 """
 
 import math
+from fractions import Fraction
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def look_up(entries, pre):
     return entries[(int(pre) + 2**15) // 32]
 
 
-def lstm_cell(gates, cell):
+def lstm_cell(gates, cell, hidden_scale):
     """gates: ints with 12 fraction bits, i f g o per cell; cell: ints with 11. Returns (hidden, cell)."""
     hidden, new = [], []
     for k, c in enumerate(cell):
@@ -56,7 +57,8 @@ def lstm_cell(gates, cell):
         write = shift_round(look_up(SIGMOID, i) * look_up(TANH, g), 4)  # 30 -> 26
         c = max(-32768, min(32767, shift_round(keep + write, 15)))
         squashed = look_up(TANH, max(-32768, min(32767, 2 * c)))
-        hidden.append(saturate(shift_round(look_up(SIGMOID, o) * squashed, 23), 127))
+        real = Fraction(look_up(SIGMOID, o) * squashed, 2**30) / Fraction(hidden_scale)
+        hidden.append(saturate(math.floor(real + Fraction(1, 2)), 127))
         new.append(c)
     return np.array(hidden), np.array(new)
 
@@ -76,7 +78,7 @@ def run_graph(graph, prefix, env, matrices, tensors, formats, trace):
             factor = m.requantize
             if node.op == "lstm":
                 gates = requantize(acc, factor.multiplier, factor.shift, 32767)
-                results = lstm_cell(gates, x[2])
+                results = lstm_cell(gates, x[2], formats[where].scale)
             else:
                 results = [np.array(requantize(acc, factor.multiplier, factor.shift, limit))]
         elif node.op == "embedding":

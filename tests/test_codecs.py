@@ -123,8 +123,9 @@ def test_no_corrupt_or_truncated_stream_becomes_weights(codec):
 @pytest.mark.parametrize("codec", CODECS, ids=IDS)
 def test_a_stream_longer_or_shorter_than_its_directory_entry_is_refused(codec):
     data = codec.encode(draw_weights(5, 120, 0.9, 8), 8).data
-    with pytest.raises(CodecError):
-        codec.decode(data, 40, 8)
+    for count in range(1, 112):
+        with pytest.raises(CodecError):
+            codec.decode(data, count, 8)
     if codec.name == "run_length":  # zeros behind the last entry are not stored: a longer tile just has more of them
         assert not codec.decode(data, 4000, 8)[0][120:].any()
     else:

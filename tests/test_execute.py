@@ -7,8 +7,9 @@ import torch
 from networks import HandWrittenCell, noise, transducer, zeros
 
 from azsim.errors import ModelError, WeightError
+from azsim.execute.elementwise import TABLES
 from azsim.execute.interpreter import Interpreter
-from azsim.execute.kernels import accumulate_columns
+from azsim.execute.kernels import accumulate_columns, lstm_cell
 from azsim.graph import network_from_modules
 from azsim.graph.evaluate import evaluate_graph
 from azsim.weights.calibrate import calibrate
@@ -105,6 +106,36 @@ def test_a_hand_written_cell_stays_close_to_float():
     assert largest < 0.02
 
 
+class Skip(torch.nn.Module):
+    """A skip connection: the loud frame and the hidden state side by side."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = torch.nn.LSTMCell(6, 5)
+        self.both = torch.nn.Linear(11, 4)
+
+    def forward(self, frame, state):
+        h, c = self.cell(frame, state)
+        return self.both(torch.cat([h, frame], 1)), (h, c)
+
+
+def test_a_hidden_state_beside_something_louder_takes_its_scale():
+    torch.manual_seed(0)
+    module, frames = Skip(), 5 * noise(15, 6)
+    network = network_from_modules("skip", {"step": (module, (zeros(6), (zeros(5), zeros(5))))})
+    quantized = quantize(network, calibrate(network, [frames]))
+    execution = Interpreter(quantized, integers_of(quantized)).execute(frames)
+    state, largest, loudest = (zeros(5), zeros(5)), 0.0, 0.0
+    for t, frame in enumerate(frames):
+        with torch.no_grad():
+            output, state = module(torch.tensor(frame)[None], state)
+        got = execution.outputs[t] * execution.output_scale
+        largest = max(largest, float(np.abs(got - output[0].numpy()).max()))
+        loudest = max(loudest, float(output.abs().max()))
+    # the hidden state now has steps of about 15 / 127: coarse, but its value is right
+    assert largest < 0.06 * loudest
+
+
 @pytest.mark.parametrize("density", [0.0, 0.1, 0.5, 1.0])
 @pytest.mark.parametrize("left_shift", [0, 3])
 def test_the_kernel_agrees_with_the_obvious_sum(density, left_shift):
@@ -117,8 +148,19 @@ def test_the_kernel_agrees_with_the_obvious_sum(density, left_shift):
     np.testing.assert_array_equal(acc, np.arange(7) + (weights.T.astype(int) @ x.astype(int) << left_shift))
 
 
+def test_the_lstm_cell_is_bit_equal_over_its_whole_range():
+    rng = np.random.default_rng(2)
+    gates = rng.integers(-32768, 32768, 4 * 4000).astype(np.int16)
+    cell = rng.integers(-32768, 32768, 4000).astype(np.int16)
+    hidden, new_cell = np.empty(4000, np.int8), np.empty(4000, np.int16)
+    lstm_cell(gates, cell, TABLES["sigmoid"], TABLES["tanh"], 2**30, 53, new_cell, hidden)
+    expected = naive_execute.lstm_cell(gates, cell, 2.0**-7)
+    np.testing.assert_array_equal(hidden, expected[0])
+    np.testing.assert_array_equal(new_cell, expected[1])
+
+
 def test_requantize_factors_are_exact_to_thirty_bits():
-    factors = np.array([1.0, 0.5, 1 / 3, 1e-6, 0.999999999, 123.4])
+    factors = np.array([1.0, 0.5, 1 / 3, 1e-6, 1 - 1e-12, 123.4])  # 1 - 1e-12 rounds up to 2**31
     pair = requantize_factor(factors)
     np.testing.assert_allclose(pair.multiplier * 2.0**-pair.shift, factors, rtol=2**-30)
     assert (pair.multiplier >= 2**30).all()

@@ -11,9 +11,10 @@ import torch
 from typer.testing import CliRunner
 
 from azsim import baselines, load_chip, simulate
+from azsim.chip import describe_chip
 from azsim.cli import app
-from azsim.errors import CodecError
-from azsim.report import tabulate
+from azsim.errors import CodecError, OutputError
+from azsim.report import tabulate, write_report
 from azsim.simulate import execute
 
 TINY = "conftest:tiny_transducer"
@@ -181,6 +182,12 @@ def test_an_unwritable_folder_is_refused_before_any_work(recording, tmp_path):
     (tmp_path / "file").write_text("in the way")
     result = invoke("run", "-q", "-m", TINY, "-a", recording, "-o", tmp_path / "file" / "out")
     assert result.exit_code == 2 and "cannot write a report there" in result.output.replace("\n", " ")
+
+
+def test_a_report_that_cannot_be_written_is_an_output_error(run, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(OutputError, match="choose another folder"):
+        write_report(run, {}, describe_chip("az1_like"), tmp_path / "file")
 
 
 def test_stereo_and_odd_rates_are_used_and_said(recording, tmp_path):

@@ -194,5 +194,6 @@ class Interpreter:
         gates = np.empty(len(acc), np.int16)
         kernels.requantize(acc, multiplier, shift, 32767, gates)
         hidden, new_cell = np.empty(len(cell.array), np.int8), np.empty(len(cell.array), np.int16)
-        kernels.lstm_cell(gates, cell.array, TABLES["sigmoid"], TABLES["tanh"], new_cell, hidden)
+        factor = int(integers.hidden.multiplier[0]), int(integers.hidden.shift[0])
+        kernels.lstm_cell(gates, cell.array, TABLES["sigmoid"], TABLES["tanh"], *factor, new_cell, hidden)
         return [hidden, new_cell]

@@ -98,11 +98,12 @@ def look_up(pre, table, out):
 
 
 @njit(cache=True, nogil=True)
-def lstm_cell(gates, cell, sigmoid, tanh, new_cell, hidden):
+def lstm_cell(gates, cell, sigmoid, tanh, multiplier, shift, new_cell, hidden):
     """The element-wise half of an LSTM, on gate pre-activations.
 
     ``c' = sat16((f c + ((i g + 8) >> 4) + 2**14) >> 15)`` with f, i, g of scale 2**-15 and c of 2**-11, so
-    that both products have scale 2**-26; ``h = sat8((o tanh(c') + 2**22) >> 23)`` has scale 2**-7. The
+    that both products have scale 2**-26; ``h = sat8((o tanh(c') multiplier + 2**(shift-1)) >> shift)``, where
+    ``multiplier * 2**-shift`` is 2**-30 over the scale of h: with scale 2**-7 that is a shift by 23. The
     cell state saturates at +-16 and enters the tanh table saturated at +-8.
 
     Parameters
@@ -112,9 +113,12 @@ def lstm_cell(gates, cell, sigmoid, tanh, new_cell, hidden):
     cell, new_cell : int16[H]
         Scale 2**-11. May be the same array.
     sigmoid, tanh : int16[2048]
+    multiplier, shift : int
+        Below 2**31; 1 to 62.
     hidden : int8[H]
-        Out, scale 2**-7, within +-127.
+        Out, within +-127.
     """
+    half = np.int64(1) << (np.int64(shift) - 1)
     for k in range(cell.shape[0]):
         i = np.int64(sigmoid[(np.int32(gates[4 * k]) + 32768) >> TABLE_SHIFT])
         f = np.int64(sigmoid[(np.int32(gates[4 * k + 1]) + 32768) >> TABLE_SHIFT])
@@ -124,7 +128,8 @@ def lstm_cell(gates, cell, sigmoid, tanh, new_cell, hidden):
         c = min(max(c, -32768), 32767)
         new_cell[k] = c
         pre = min(max(2 * c, -32768), 32767)
-        h = (o * np.int64(tanh[(pre + 32768) >> TABLE_SHIFT]) + (1 << 22)) >> 23
+        squashed = np.int64(tanh[(pre + 32768) >> TABLE_SHIFT])
+        h = (o * squashed * np.int64(multiplier) + half) >> np.int64(shift)
         hidden[k] = min(max(h, -127), 127)
 
 

@@ -3,8 +3,8 @@
 Activations. Values that only change hands (slice, concat, branch, relu, recurrent state, one
 graph's output that is another's input) share one *format*: they form a class. A class is int8
 if any of its members feeds a matrix, int16 otherwise; its scale is the largest magnitude seen
-in calibration over 127 (int16: over 16,383, one bit of headroom). Two scales are fixed: an LSTM's
-hidden state is int8 with scale 1/128, its cell state int16 with scale 2**-11 (range +-16).
+in calibration over 127 (int16: over 16,383, one bit of headroom). An LSTM's hidden state has scale 1/128
+unless it shares a class with something larger than 1; its cell state is int16 with scale 2**-11 (range +-16).
 
 Weights. Symmetric integers of ``bits`` bits, one scale per output row. The parts of an LSTM add
 into the same int32 accumulators, so their products must have one unit per row: ``unit[r] =
@@ -35,6 +35,7 @@ from azsim.weights.tensor import QuantizedTensor
 HIDDEN_SCALE = 1.0 / 128.0
 CELL_SCALE = 2.0**-11
 GATE_SCALE = 2.0**-12
+TABLE_PRODUCT_SCALE = 2.0**-30
 MAX_LEFT_SHIFT = 8
 INT32_MAX = 2**31 - 1
 
@@ -69,12 +70,15 @@ class MatrixIntegers:
         In accumulator units.
     requantize : Requantize
         To the output format; of an LSTM, to gate pre-activations int16 with scale 2**-12.
+    hidden : Requantize
+        Of an LSTM: one factor, from products of two table values (scale 2**-30) to its hidden state.
     """
 
     tensors: tuple[str, ...]
     left_shift: tuple[int, ...]
     bias: np.ndarray
     requantize: Requantize
+    hidden: Requantize
 
 
 @dataclass(frozen=True)
@@ -204,8 +208,9 @@ def _quantize_matrix(result: QuantizedNetwork, graph: Graph, node: Node, prefix:
             f"overflow, but {cols:,} columns with shifts {shifts} could reach {worst.max():,.0f}; split the layer"
         )
     out_scale = GATE_SCALE if node.op == "lstm" else result.formats[prefix + node.outputs[0]].scale
+    hidden = requantize_factor(np.array([TABLE_PRODUCT_SCALE / result.formats[prefix + node.outputs[0]].scale]))
     result.matrices[prefix + node.name] = MatrixIntegers(
-        tuple(names), tuple(shifts), bias.astype(np.int32), requantize_factor(unit / out_scale)
+        tuple(names), tuple(shifts), bias.astype(np.int32), requantize_factor(unit / out_scale), hidden
     )
 
 
