@@ -52,7 +52,7 @@ def test_half_of_each_matrix_is_zero_as_the_card_says(zoo):
     for name, share in card["zero_share"].items():
         measured = float((network.get_parameter(name) == 0).float().mean())
         assert measured == pytest.approx(share, abs=1e-4)
-        assert measured == pytest.approx(0.5, abs=0.02) or name == "arbitrator.weight"
+        assert 0.49 < measured < 0.55  # an arm copied from pruned rows may start with more
 
 
 def test_the_page_is_made_from_the_card_and_stays_within_targets(zoo):

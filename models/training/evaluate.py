@@ -8,7 +8,7 @@ interval is a bootstrap over utterances.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,9 +52,11 @@ def human_cohorts(folder: Path, config: FeatureConfig, splicings: int = 12) -> d
     """Held-out recordings of the known speakers, the speaker never heard, and the development split."""
     fsdd = data.load_fsdd(folder)
     known, unheard = data.KNOWN_SPEAKERS, (data.UNHEARD_SPEAKER,)
+    theo = data.spliced_set(fsdd, unheard, range(50), 2, seed=102)
     sets = {
         "known speakers, held-out takes": data.spliced_set(fsdd, known, data.TEST_TAKES, splicings, seed=101),
-        "theo, never heard": data.spliced_set(fsdd, unheard, range(50), 2, seed=102),
+        "theo, never heard": theo,
+        "theo, 10 dB louder": [replace(u, samples=u.samples * np.float32(10**0.5)) for u in theo],
         "development": data.spliced_set(fsdd, known, data.DEVELOPMENT_TAKES, splicings // 2, seed=103),
     }
     return {name: cohort(name, utterances, config) for name, utterances in sets.items()}
