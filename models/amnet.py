@@ -154,7 +154,7 @@ class BranchingEncoderStep(nn.Module):
 
     def __init__(self, network: AmNet) -> None:
         super().__init__()
-        self.first, self.second, self.simple = network.first, network.second, network.simple
+        self.first, self.complex, self.simple = network.first, network.second, network.simple
         self.arbitrator = network.arbitrator
         self.n_simple = network.sizes.simple
 
@@ -164,7 +164,7 @@ class BranchingEncoderStep(nn.Module):
         n = self.n_simple
 
         def complex_arm(x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> State:
-            return self.second(x, (h, c))
+            return self.complex(x, (h, c))
 
         def simple_arm(x: torch.Tensor, h: torch.Tensor, c: torch.Tensor) -> State:
             h_new, c_new = self.simple(x, (h[:, :n], c[:, :n]))

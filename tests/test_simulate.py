@@ -78,6 +78,7 @@ def test_tables_add_up(run, tables):
     assert tables.ops.dense_macs.sum() == counts.dense_macs
     assert tables.latency.frames.iloc[1:].sum() == 32 == tables.latency.frames.iloc[0]
     assert set(tables.latency.frames_of) > {"all frames"}
+    assert tables.coverage.packed_bytes.sum() == tables.tensors.packed_bytes.sum()
     assert set(tables.tensors["where"]) == {"pinned", "streamed"}
 
 

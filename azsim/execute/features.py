@@ -25,15 +25,14 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from azsim.chip.config import Config
 from azsim.errors import AudioError
 
 
-class FeatureConfig(BaseModel):
+class FeatureConfig(Config):
     """The front end's numbers, stored with each network."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sample_rate_hz: int = Field(16_000, gt=0)
     window_ms: float = Field(25.0, gt=0)

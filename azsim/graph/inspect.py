@@ -24,6 +24,7 @@ class OpRow:
     weights: int
     macs_per_run: int
     runs_on: str
+    tensors: tuple[str, ...] = ()  # names of its matrices and tables in the network
 
 
 def inspect_network(network: Network) -> list[OpRow]:
@@ -47,6 +48,7 @@ def _collect(graph: Graph, role: str, arm: str, rows: list[OpRow]) -> None:
                 weights=sum(int(graph.parameters[name].size) for name in used),
                 macs_per_run=graph.dense_macs(node),
                 runs_on=WHERE.get(node.op, "vector unit"),
+                tensors=tuple(f"{role}/{n}" for key, n in node.parameters.items() if key.startswith("weight")),
             )
         )
         for inner in node.arms:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from azsim import __version__
 from azsim.chip import Chip
-from azsim.graph.inspect import coverage, inspect_network
+from azsim.graph.inspect import OpRow, coverage, inspect_network
 from azsim.simulate import Replay, Run
 from azsim.weights import encode
 
@@ -54,7 +54,7 @@ def tabulate(run: Run, baselines: dict[str, Replay]) -> Tables:
         tensors=_tensors(run),
         codecs=_codecs(run),
         density=_density(run),
-        coverage=pd.DataFrame([asdict(row) for row in rows]),
+        coverage=_coverage(run, rows),
         coverage_line=coverage(rows).line,
     )
 
@@ -318,6 +318,20 @@ def _density(run: Run) -> pd.DataFrame:
         for (op, tensor), values in bits.items()
     ]
     return pd.DataFrame(rows)
+
+
+def _coverage(run: Run, rows: list[OpRow]) -> pd.DataFrame:
+    """Every op of the network: where it runs, MACs of one run, bytes of its weights in DRAM."""
+    tensors = run.replay.image.tensors
+    return pd.DataFrame(
+        [
+            {
+                **{key: value for key, value in asdict(row).items() if key != "tensors"},
+                "packed_bytes": sum(int(tensors[name].packed_bytes.sum()) for name in row.tensors),
+            }
+            for row in rows
+        ]
+    )
 
 
 def chip_rows(chip: Chip) -> dict[str, Any]:
