@@ -53,8 +53,8 @@ def test_every_codec_is_lossless_on_every_weight_matrix(quantized, codec):
     image = encode(quantized.tensors.values(), quantized.tables, load_chip("az1_like", [f"codec.name={codec}"]))
     for name, tensor in quantized.tensors.items():
         np.testing.assert_array_equal(image.decode(name), tensor.values)
-        zeros = image.tensors[name].bits_per_weight
-        assert zeros < 17, name
+        if codec == "dense" and tensor.size > 10_000:  # a CRC and burst padding a tile, nothing more
+            assert 8 <= image.tensors[name].bits_per_weight < 8.2, name
 
 
 def test_half_of_the_weights_are_zero(quantized):
