@@ -98,7 +98,8 @@ class Interpreter:
             for t, frame in enumerate(integers):
                 step(role, (frame,), t)
         arms = [self._frame_arms.get(t, "") for t in range(len(frames))]
-        record = self._recorder.finish(self.planner.ops, self.planner.arms, len(frames), arms)
+        state_bytes = sum(value.array.nbytes for state in self._state.values() for value in state.values())
+        record = self._recorder.finish(self.planner.ops, self.planner.arms, len(frames), arms, state_bytes)
         scale = self.quantized.formats[f"{role}/{network.first.outputs[0]}"].scale
         return Execution(np.stack(outputs), scale, hypothesis, record)
 

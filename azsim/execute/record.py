@@ -81,6 +81,10 @@ class ActivityRecord:
     nonzero : uint8[...], nonzero_start : int64[M + 1]
         One bit per activation of a matrix operand, 1 where it is not zero, ``np.packbits``
         order (``bitorder="little"``), each operand starting on its own byte.
+    frame_arm : list of str
+        Arm taken on each frame, "" where there is no branch; several are joined by "+".
+    state_bytes : int
+        Recurrent state of all graphs, which the activation SRAM holds all the time.
     """
 
     ops: list[Op]
@@ -101,6 +105,12 @@ class ActivityRecord:
     nonzero: np.ndarray
     nonzero_start: np.ndarray
     frame_arm: list[str] = field(default_factory=list)
+    state_bytes: int = 0
+
+    @property
+    def activation_bytes(self) -> int:
+        """Activation SRAM that the network needs: its state, and the operands and results of its widest op."""
+        return self.state_bytes + max((op.input_bytes + op.output_bytes for op in self.ops), default=0)
 
     def __len__(self) -> int:
         return len(self.op)

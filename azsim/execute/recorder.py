@@ -55,7 +55,9 @@ class Recorder:
         if value.producer not in (NO_INVOCATION, invocation):
             self.op_reads[invocation].add(value.producer)
 
-    def finish(self, ops: list[Op], arms: list[str], n_frames: int, frame_arm: list[str]) -> ActivityRecord:
+    def finish(
+        self, ops: list[Op], arms: list[str], n_frames: int, frame_arm: list[str], state_bytes: int
+    ) -> ActivityRecord:
         """Everything as arrays."""
         reads = [[p[0].producer] if p[0].producer != NO_INVOCATION else [] for p in self.parts]
         op_reads = [sorted(r) for r in self.op_reads]
@@ -79,6 +81,7 @@ class Recorder:
             nonzero=np.concatenate(bits) if bits else np.zeros(0, np.uint8),
             nonzero_start=_starts([len(b) for b in bits], np.int64),
             frame_arm=frame_arm,
+            state_bytes=state_bytes,
         )
 
 
