@@ -176,3 +176,24 @@ def test_an_accumulator_that_could_overflow_is_refused():
 def test_features_of_the_wrong_width_are_refused(case):
     with pytest.raises(ModelError, match=r"expected features \[T > 0, 24\]"):
         Interpreter(case[1], integers_of(case[1])).execute(noise(3, 23))
+
+
+def test_four_bit_rows_clip_where_that_loses_less():
+    torch.manual_seed(0)
+    module = torch.nn.Linear(200, 6)
+    rng = np.random.default_rng(0)
+    module.weight.data = torch.tensor(rng.laplace(0, 0.1, (6, 200)), dtype=torch.float32)
+    network = network_from_modules("laplace", {"step": (module, (zeros(200),))})
+    ranges = calibrate(network, [noise(4, 200)])
+    real = module.weight.detach().numpy()
+
+    def error(bits):
+        tensor = quantize(network, ranges, bits).tensors["step/weight"]
+        return ((tensor.values * tensor.scale[:, None] - real) ** 2).sum(axis=1), tensor
+
+    errors, tensor = error(4)
+    spanning = np.abs(real).max(axis=1, keepdims=True) / 7
+    unclipped = ((np.rint(real / spanning) * spanning - real) ** 2).sum(axis=1)
+    assert (errors < unclipped).all() and np.abs(tensor.values).max() == 7
+    # eight bits span the largest weight
+    assert (np.abs(error(8)[1].values).max(axis=1) == 127).all()

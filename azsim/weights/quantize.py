@@ -10,6 +10,8 @@ Weights. Symmetric integers of ``bits`` bits, one scale per output row. The part
 into the same int32 accumulators, so their products must have one unit per row: ``unit[r] =
 scale_w[part, r] * scale_x[part] / 2**left_shift[part]``, where ``left_shift`` is a power of two that
 the product is shifted by before it is added; it keeps a part with small products from losing bits.
+Eight-bit rows span their largest weight; at 6 bits and below a row may clip it, where the squared
+error of its sums is smaller.
 
 Accumulators. int32; a row whose sum could pass 2**31 - 1 is refused here, not at run time.
 
@@ -37,6 +39,8 @@ CELL_SCALE = 2.0**-11
 GATE_SCALE = 2.0**-12
 TABLE_PRODUCT_SCALE = 2.0**-30
 MAX_LEFT_SHIFT = 8
+CLIP_BITS = 6  # at and below this width a row's largest weights are clipped where that loses less
+CLIP_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5)
 INT32_MAX = 2**31 - 1
 
 
@@ -192,10 +196,13 @@ def _quantize_matrix(result: QuantizedNetwork, graph: Graph, node: Node, prefix:
     shifts = _left_shifts(wanted)
     unit = np.max(wanted / 2.0 ** np.array(shifts)[:, None], axis=0)
     unit = np.where(unit > 0, unit, 1e-9)
+    steps = [2.0**left / scale for left, scale in zip(shifts, scales, strict=True)]
+    if bits <= CLIP_BITS:
+        unit = unit * _best_clip(weights, [unit * step for step in steps], scales, limit)
     names = []
     worst = np.zeros(len(unit))
-    for (name, _), weight, scale, left in zip(node.parts, weights, scales, shifts, strict=True):
-        step = unit * 2.0**left / scale
+    for (name, _), weight, per_unit, left in zip(node.parts, weights, steps, shifts, strict=True):
+        step = unit * per_unit
         values = np.clip(np.rint(weight / step[:, None]), -limit, limit).astype(np.int8)
         names.append(_keep(result, QuantizedTensor(f"{role}/{name}", values, step, bits)))
         worst += weight.shape[1] * limit * 127.0 * 2.0**left
@@ -212,6 +219,21 @@ def _quantize_matrix(result: QuantizedNetwork, graph: Graph, node: Node, prefix:
     result.matrices[prefix + node.name] = MatrixIntegers(
         tuple(names), tuple(shifts), bias.astype(np.int32), requantize_factor(unit / out_scale), hidden
     )
+
+
+def _best_clip(weights: list[np.ndarray], steps: list[np.ndarray], scales: list[float], limit: int) -> np.ndarray:
+    """Per row, the share of the largest weight at which clipping loses least, in squared error of the sums."""
+    best = np.full(len(steps[0]), np.inf)
+    choice = np.ones(len(best))
+    for share in CLIP_SHARES:
+        error = np.zeros(len(best))
+        for weight, step, scale in zip(weights, steps, scales, strict=True):
+            fine = (share * step)[:, None]
+            rounded = np.clip(np.rint(weight / fine), -limit, limit) * fine
+            error += ((rounded - weight) ** 2).sum(axis=1) * scale**2
+        choice = np.where(error < best, share, choice)
+        best = np.minimum(error, best)
+    return choice
 
 
 def _left_shifts(wanted: np.ndarray) -> list[int]:
