@@ -168,6 +168,7 @@ def test_bad_audio_is_one_paragraph(kind, message, tmp_path):
         (["-c", "az3"], "unknown chip 'az3'"),
         (["-s", "mac_array.pse=3"], "did you mean mac_array.pes"),
         (["-s", "dram.bandwidth_bytes_per_s=-5"], "greater than 0"),
+        (["-s", "activation_sram_bytes=100"], "activation_sram_bytes >="),
         (["-s", "weight_sram.tile_bytes=40"], "tile_bytes >="),
         (["--bits", "9"], "2 <= bits <= 8"),
     ],

@@ -16,6 +16,7 @@ counted, their time is not on the path (the first frame ends tens of millisecond
 import numpy as np
 
 from azsim.chip.config import Chip
+from azsim.errors import CapacityError
 from azsim.execute.record import ActivityRecord
 from azsim.timing.account import accounts, union_cycles
 from azsim.timing.counts import Counts
@@ -42,9 +43,16 @@ def schedule(
 
     Raises
     ------
+    CapacityError
+        If state and activations do not fit the activation SRAM.
     LawError
         If a conservation law does not hold: a defect of azsim.
     """
+    if record.activation_bytes > chip.activation_sram_bytes:
+        raise CapacityError(
+            f"`activation_sram_bytes >= {record.activation_bytes:,}` must hold: state {record.state_bytes:,} B and the "
+            f"operands of the widest op; {chip.name} has {chip.activation_sram_bytes:,} B. Raise activation_sram_bytes."
+        )
     times = first_frame_s + frame_hop_s * np.arange(record.n_frames)
     frame_end = np.array([chip.cycles(t) for t in times], np.int64)
     arrival = np.array([chip.cycles(t + chip.host.feature_us_per_frame * 1e-6) for t in times], np.int64)
@@ -63,7 +71,7 @@ def schedule(
     done = np.zeros(record.n_frames, np.int64)
     np.maximum.at(done, frame_of_op, edges.out_end)
     total = int(max(edges.out_end[-1], frame_end[-1]))
-    parts, stalled, reason = accounts(edges, runs, tables, arrival[frame_of_op], total)
+    parts, stalled, reason = accounts(edges, runs, tables, arrival[frame_of_op], chip.weight_sram.tile_slots, total)
     counts = _count(record, image, chip, tables, runs, edges, total)
     first, last = runs.program.op_tiles[:-1], runs.program.op_tiles[1:]
     has_tiles = last > first
