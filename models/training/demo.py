@@ -20,7 +20,7 @@ from models.training.espeak import RATE_HZ, Spoken, speak
 UTTERANCES = {
     "digits_1": Spoken("en-gb-scotland+f4", "three, one four, one five", 140),
     "digits_2": Spoken("en-029+f5", "nine, eight seven, six five", 140),
-    "digits_3": Spoken("en-gb-scotland+m8", "two, seven one, eight two", 140),
+    "digits_3": Spoken("en-gb-scotland+f5", "two, seven one, eight two", 140),
 }
 QUIET_S, LEVEL = 0.3, 0.5  # silence on both ends; largest sample
 
