@@ -52,6 +52,10 @@ class Stream(Config):
 
     fifo_bursts: int = Field(16, ge=1, description="bursts between DMA and decoder")
     dma_outstanding: int = Field(2, ge=1, description="tile requests that may be in flight")
+    fetch: Literal["all_columns", "active_columns"] = Field(
+        "all_columns", description="active_columns: only columns whose activation is not zero, by column pointers"
+    )
+    bypass_sram: bool = Field(False, description="streamed weights go from the decoder to the PEs, past the slots")
 
 
 class CodecConfig(Config):
@@ -71,14 +75,30 @@ class WeightSram(Config):
     form: Literal["refilled", "packed"] = Field(
         "refilled", description="refilled: 8 bits a weight plus its zero mask; packed: the codec's entries"
     )
-    pin: Literal["smallest_first", "none"] | tuple[str, ...] = Field(
+    pin: Literal["smallest_first", "most_bytes_saved", "none"] | tuple[str, ...] = Field(
         "smallest_first", description="tensors that stay: a rule, or name patterns in order of priority"
     )
+    ports: Literal[1, 2] = Field(2, description="1: a bank is either filled or read until empty; 2: both at once")
+    banks: int = Field(1, ge=1, description="banks that the tile slots are dealt to, slot i to bank i mod banks")
 
     @property
     def pin_bytes(self) -> int:
         """Capacity left for pinned tensors once the tile slots are taken out."""
         return self.bytes - self.tile_slots * self.tile_bytes
+
+    @property
+    def run_ahead(self) -> int:
+        """Streamed tiles that may be in the slots at once: with one port, one per bank."""
+        return self.tile_slots if self.ports == 2 else min(self.banks, self.tile_slots)
+
+    @model_validator(mode="after")
+    def _slots_fill_the_banks(self) -> Self:
+        if self.tile_slots % self.banks:
+            raise ValueError(
+                f"`tile_slots % banks == 0` must hold, but got {self.tile_slots} slots in {self.banks} banks: "
+                f"choose a number of banks that divides tile_slots"
+            )
+        return self
 
     @model_validator(mode="after")
     def _slots_fit(self) -> Self:
@@ -93,14 +113,22 @@ class WeightSram(Config):
 class MacArray(Config):
     """PEs that multiply 8-bit weights by broadcast 8-bit activations."""
 
-    dataflow: Literal["column_broadcast"] = Field("column_broadcast", description="who reuses what")
+    dataflow: Literal["column_broadcast", "row_dot"] = Field(
+        "column_broadcast", description="column_broadcast: PEs share activations; row_dot: each PE reads its own copy"
+    )
     pes: int = Field(64, gt=0, description="processing elements; row r belongs to PE r mod pes")
     lanes: int = Field(8, gt=0, description="8-bit MAC lanes in a PE")
+    pair_4_bit_weights: bool = Field(False, description="two products per lane and cycle for weights of 4 bits or less")
     skip_weights: bool = Field(True, description="zero weights take no lane cycle")
     skip_activations: bool = Field(True, description="zero activations are not broadcast")
+    gate_weights: bool = Field(True, description="an issued zero weight does not toggle its multiplier: saves energy")
+    gate_activations: bool = Field(True, description="the same for a zero activation")
     scan_width: int = Field(16, gt=0, description="weights, with masks, that a PE looks at per cycle")
+    broadcast_width: int = Field(1, gt=0, description="column_broadcast: activations sent per cycle")
     queue_depth: int = Field(8, gt=0, description="usable activation queue slots per PE")
     bubble_period: int = Field(0, ge=0, description="one idle broadcast cycle per so many activations scanned; 0 none")
+    lookahead: int = Field(0, ge=0, description="row_dot: groups beyond the oldest that lanes may take products from")
+    activation_copy_bytes: int = Field(4096, gt=0, description="row_dot: private activation buffer of each PE")
     fill_cycles: int = Field(7, ge=0, description="pipeline fill and drain, paid once per op")
     accumulator_bytes: int = Field(32 * 1024, gt=0, description="int32 accumulators of all PEs and sets")
     accumulator_sets: int = Field(2, ge=1, description="ops whose sums may be alive at once")
@@ -109,6 +137,10 @@ class MacArray(Config):
     def accumulator_rows(self) -> int:
         """Output rows that one accumulator set holds."""
         return self.accumulator_bytes // self.accumulator_sets // 4
+
+    def lanes_for(self, bits: int) -> int:
+        """Products that a PE makes in a cycle with weights of so many bits."""
+        return self.lanes * (2 if self.pair_4_bit_weights and bits <= 4 else 1)
 
 
 class VectorUnit(Config):
@@ -138,7 +170,10 @@ class Controller(Config):
 
     op_overhead_cycles: int = Field(16, ge=0, description="from inputs ready to op start")
     branch_redirect_cycles: int = Field(8, ge=0, description="from a decision to the first request of its arm")
-    branch_policy: Literal["wait"] = Field("wait", description="when the weights of an arm may be fetched")
+    branch_policy: Literal["wait", "likely", "both"] = Field(
+        "wait", description="weights fetched before a decision: none, those of the arm taken last time, or of all arms"
+    )
+    chunk_frames: int = Field(1, ge=1, description="encoder frames that run together, layer by layer")
 
 
 class Host(Config):
@@ -166,13 +201,39 @@ class Chip(Config):
     host: Host = Host()
 
     @model_validator(mode="after")
-    def _array_can_read_the_codec(self) -> Self:
-        if self.weight_sram.form == "packed" and self.codec.name != "run_length":
-            raise ValueError(
-                f"`weight_sram.form: packed` needs a codec whose entries the array can read, run_length, but got "
-                f"{self.codec.name}: choose codec.name run_length or weight_sram.form refilled"
-            )
+    def _parts_go_together(self) -> Self:
+        """Combinations that no machine has, or that the model leaves out."""
+        packed, columns = self.weight_sram.form == "packed", self.mac_array.dataflow == "column_broadcast"
+        by_column = self.stream.fetch == "active_columns" or self.stream.bypass_sram
+        wrong = [
+            (packed and self.codec.name != "run_length",
+             f"`weight_sram.form: packed` needs a codec whose entries the array can read, run_length, but got "
+             f"{self.codec.name}: choose codec.name run_length or weight_sram.form refilled"),
+            (packed and not columns, "`weight_sram.form: packed` needs mac_array.dataflow column_broadcast"),
+            (by_column and not columns,
+             "`stream.fetch: active_columns` and `stream.bypass_sram` need mac_array.dataflow column_broadcast"),
+            (by_column and packed,
+             "`stream.fetch: active_columns` and `stream.bypass_sram` need weight_sram.form refilled"),
+            (by_column and self.controller.chunk_frames > 1,
+             "`stream.fetch: active_columns` and `stream.bypass_sram` need controller.chunk_frames 1: frames of a chunk "
+             "share a fetch, but not their zeros"),
+            (self.stream.fetch == "active_columns" and not self.mac_array.skip_activations,
+             "`stream.fetch: active_columns` needs mac_array.skip_activations"),
+            (by_column and self.controller.branch_policy != "wait",
+             f"`stream.fetch: active_columns` and `stream.bypass_sram` need controller.branch_policy wait, got "
+             f"{self.controller.branch_policy}: nothing is fetched before its activations are known"),
+            (self.controller.chunk_frames > 1 and self.controller.branch_policy != "wait",
+             f"`controller.chunk_frames > 1` needs controller.branch_policy wait, got {self.controller.branch_policy}"),
+        ]  # fmt: skip
+        for is_wrong, message in wrong:
+            if is_wrong:
+                raise ValueError(message)
         return self
+
+    @property
+    def is_cut_by_columns(self) -> bool:
+        """Whether each column of a weight matrix starts on a burst, so that it can be fetched or decoded alone."""
+        return self.stream.fetch == "active_columns" or self.stream.bypass_sram
 
     @property
     def burst_cycles(self) -> int:

@@ -15,7 +15,7 @@ from azsim.errors import ModelError
 from azsim.execute import kernels
 from azsim.execute.elementwise import LIMIT, TABLES, to_integers
 from azsim.execute.plan import Plan, Planner, Step
-from azsim.execute.record import ActivityRecord
+from azsim.execute.record import ActivityRecord, Branching
 from azsim.execute.recorder import NO_INVOCATION, Recorder, Value
 from azsim.graph.search import Hypothesis, greedy_search
 from azsim.weights.quantize import QuantizedNetwork
@@ -158,9 +158,13 @@ class Interpreter:
     def _branch(self, step: Step, operands: list[Value], frame: int) -> list[Value]:
         predicate, *passed = operands
         self._decision = predicate.producer
-        plan = step.arms[0] if predicate.array[0] else step.arms[1]
+        taken = 0 if predicate.array[0] else 1
+        plan, at = step.arms[taken], len(self._recorder.branchings)
+        start, arms = len(self._recorder.op), tuple(arm.ops for arm in step.arms)
+        self._recorder.branchings.append(Branching(predicate.producer, taken, arms, start, start))
         env = dict(zip(plan.graph.inputs, passed, strict=True))
         self._run(plan, env, frame)
+        self._recorder.branchings[at] = Branching(predicate.producer, taken, arms, start, len(self._recorder.op))
         self._frame_arms[frame] = "+".join(filter(None, (self._frame_arms.get(frame, ""), plan.label)))
         return [env[name] for name in plan.graph.outputs]
 

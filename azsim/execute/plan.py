@@ -39,6 +39,12 @@ class Plan:
     label: str = ""  # of the arm, "" outside a branch
     steps: list[Step] = field(default_factory=list)
 
+    @property
+    def ops(self) -> tuple[int, ...]:
+        """Every op of the op table that this graph may run, arms of inner branches included."""
+        own = {step.op for step in self.steps if step.op >= 0}
+        return tuple(sorted(own.union(*(arm.ops for step in self.steps for arm in step.arms))))
+
 
 @dataclass
 class _OpenOp:

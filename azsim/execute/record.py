@@ -42,6 +42,29 @@ class Op:
     input_bytes: int
 
 
+@dataclass(frozen=True)
+class Branching:
+    """One data-dependent branch as it was taken once.
+
+    Attributes
+    ----------
+    decision : int
+        Invocation that decided; -1 if nothing had to be computed for it.
+    taken : int
+        Index of the arm in ``arms``.
+    arms : tuple of tuple of int
+        Ops of each arm, indices of the op table.
+    start, stop : int
+        Invocations of the taken arm.
+    """
+
+    decision: int
+    taken: int
+    arms: tuple[tuple[int, ...], ...]
+    start: int
+    stop: int
+
+
 @dataclass
 class ActivityRecord:
     """Every invocation of every op on one utterance, in program order.
@@ -83,6 +106,8 @@ class ActivityRecord:
         order (``bitorder="little"``), each operand starting on its own byte.
     frame_arm : list of str
         Arm taken on each frame, "" where there is no branch; several are joined by "+".
+    branchings : list of Branching
+        In program order, outer before inner.
     state_bytes : int
         Recurrent state of all graphs, which the activation SRAM holds all the time.
     """
@@ -105,12 +130,20 @@ class ActivityRecord:
     nonzero: np.ndarray
     nonzero_start: np.ndarray
     frame_arm: list[str] = field(default_factory=list)
+    branchings: list[Branching] = field(default_factory=list)
     state_bytes: int = 0
 
     @property
     def activation_bytes(self) -> int:
         """Activation SRAM that the network needs: its state, and the operands and results of its widest op."""
         return self.state_bytes + max((op.input_bytes + op.output_bytes for op in self.ops), default=0)
+
+    @property
+    def first_role(self) -> str:
+        """Role of the graph that reads the frames: encoder, or step."""
+        reads = self.reads_frame.copy()
+        np.logical_or.at(reads, np.repeat(np.arange(len(self)), np.diff(self.part_start)), self.part_reads_frame)
+        return self.ops[self.op[np.flatnonzero(reads)[0]]].graph if reads.any() else self.ops[0].graph
 
     def __len__(self) -> int:
         return len(self.op)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from azsim.execute.record import ActivityRecord, Op
+from azsim.execute.record import ActivityRecord, Branching, Op
 
 NO_INVOCATION = -1
 
@@ -31,6 +31,7 @@ class Recorder:
         self.parts: list[tuple[Value, int, np.ndarray]] = []  # operand, row, packed bits
         self.part_count: list[int] = []
         self.op_reads: list[set[int]] = []
+        self.branchings: list[Branching] = []
 
     def open(self, op: int, frame: int, arm: int, decided_by: int) -> int:
         """Start an invocation and return its number."""
@@ -81,6 +82,7 @@ class Recorder:
             nonzero=np.concatenate(bits) if bits else np.zeros(0, np.uint8),
             nonzero_start=_starts([len(b) for b in bits], np.int64),
             frame_arm=frame_arm,
+            branchings=self.branchings,
             state_bytes=state_bytes,
         )
 

@@ -152,7 +152,7 @@ def _ops(run: Run) -> pd.DataFrame:
     record, image = run.execution.record, run.replay.image
     rows = []
     for op, account in zip(record.ops, run.replay.timeline.per_op, strict=True):
-        held = {"pinned" if image.tensors[name].pinned else "streamed" for name in op.tensors}
+        held = {"pinned" if name in run.replay.timeline.pinned else "streamed" for name in op.tensors}
         rows.append(
             {
                 "op": account.name,
@@ -272,7 +272,7 @@ def _tensors(run: Run) -> pd.DataFrame:
                 "entropy_bits_per_weight": t.entropy_bits_per_weight,
                 "packed_bytes": int(t.packed_bytes.sum()),
                 "sram_bytes": t.sram_bytes,
-                "where": "pinned" if t.pinned else "streamed",
+                "where": "pinned" if t.name in run.replay.timeline.pinned else "streamed",
             }
             for t in run.replay.image.tensors.values()
         ]

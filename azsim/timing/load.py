@@ -10,7 +10,11 @@ border; room is reserved when a burst is requested (terms with an index below 0 
 
 ``dec[j]`` is the time the decoder needs for burst j: the symbols whose last bit is in it over the
 codec's symbols per cycle, at least 1. In packed form nothing is taken apart and a burst passes in one
-cycle. A tile depends on image and chip alone, so this is computed once and reused every frame.
+cycle. A tile depends on image and chip alone, so this is computed once and reused every frame, unless
+
+* only the columns whose activation is not zero are fetched: their bursts are those of a shorter tile; or
+* weights bypass the SRAM: the decoder holds the last burst of a column until the PEs have taken the column, which
+  lasts as long as the busiest of them works, and columns under a zero activation are decoded and dropped.
 """
 
 import numpy as np
@@ -58,11 +62,77 @@ def decode_cycles(burst_symbols: np.ndarray, chip: Chip) -> np.ndarray:
     return np.maximum(1, -(-burst_symbols // chip.codec.symbols_per_cycle))
 
 
-def tensor_load_cycles(tensor: TensorTiles, chip: Chip) -> tuple[np.ndarray, np.ndarray]:
-    """(load_cycles, decoder busy cycles) of a tensor's tiles, int64 each."""
-    dec = decode_cycles(tensor.burst_symbols, chip)
+def tensor_load_cycles(
+    tensor: TensorTiles, dec: np.ndarray, fifo_bursts: int, burst_cycles: int, latency_cycles: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(load_cycles, decoder busy cycles) of a tensor's tiles, int64 each, for ``dec`` of all its bursts."""
     out = np.zeros(len(tensor.tiles), np.int64)
-    scratch = np.zeros(chip.stream.fifo_bursts, np.int64)
-    load_tiles(tensor.burst_start, dec, chip.burst_cycles, chip.latency_cycles, scratch, out)
+    load_tiles(tensor.burst_start, dec, burst_cycles, latency_cycles, np.zeros(fifo_bursts, np.int64), out)
     total = np.concatenate([[0], np.cumsum(dec)])
     return out, total[tensor.burst_start[1:]] - total[tensor.burst_start[:-1]]
+
+
+@njit(cache=True, nogil=True)
+def load_columns(
+    op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_cols, tile_work,
+    column_burst, column_bytes, column_metadata_bits, column_symbols, column_work, dec,
+    active_only, skip_activations, is_bypass, burst_cycles, latency_cycles, taken,
+    load_cycles, decode_cycles, bursts, packed_bytes, metadata_bits, symbols, array_cycles, held_cycles,
+):  # fmt: skip
+    """Loads of tiles whose columns are fetched, or passed to the PEs, one by one; cells as in ``replay_columns``.
+
+    Parameters
+    ----------
+    column_burst : int64[columns, 2]
+        Range of each column's bursts in ``dec``; columns numbered as the rows of ``work``.
+    column_bytes, column_metadata_bits, column_symbols : int64[columns]
+    column_work : int64[columns]
+        Cycles of the busiest PE.
+    dec : int64[bursts]
+    active_only, skip_activations, is_bypass : bool
+    burst_cycles, latency_cycles : int
+    taken : int64[F]
+        Scratch ring.
+    load_cycles, decode_cycles, bursts, packed_bytes, metadata_bits, symbols : int64[cells]
+        Out.
+    array_cycles : int64[cells]
+        Out: cycles in which PEs take columns from the decoder.
+    held_cycles : int64[cells]
+        Out: the share of them in which the decoder has nothing else to do than to wait.
+    """
+    depth = taken.shape[0]
+    for n in range(op.shape[0]):
+        for part in range(part_start[n], part_start[n + 1]):
+            if row[part] >= 0:
+                continue
+            slot = op_slots[op[n]] + part - part_start[n]
+            bits, cell = nonzero_start[part], cell_start[part]
+            for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
+                arrive, decoded, j = np.int64(0), np.int64(0), 0
+                for c in range(tile_cols[tile, 0], tile_cols[tile, 1]):
+                    is_zero = (nonzero[bits + (c >> 3)] >> (c & 7)) & 1 == 0
+                    if is_zero and active_only:
+                        continue
+                    column = tile_work[tile] + c
+                    stop = column_burst[column, 1]
+                    for b in range(column_burst[column, 0], stop):
+                        start = arrive
+                        if j >= depth:
+                            start = max(start, taken[j % depth] + latency_cycles)
+                        arrive = start + burst_cycles
+                        take = max(arrive, decoded)
+                        taken[j % depth] = take
+                        held = dec[b]
+                        if is_bypass and b == stop - 1 and not (is_zero and skip_activations):
+                            held = max(held, column_work[column])
+                            array_cycles[cell] += column_work[column]
+                            held_cycles[cell] += held - dec[b]
+                        decoded = take + held
+                        decode_cycles[cell] += dec[b]
+                        j += 1
+                    packed_bytes[cell] += column_bytes[column]
+                    metadata_bits[cell] += column_metadata_bits[column]
+                    symbols[cell] += column_symbols[column]
+                load_cycles[cell] = decoded
+                bursts[cell] = j
+                cell += 1

@@ -1,14 +1,16 @@
-"""How long the MAC array needs for a tile: broadcast activations, queues, the slowest PE.
+"""How long a column-broadcast MAC array needs for a tile: activations, queues, the slowest PE.
 
-``column_broadcast``: row r belongs to PE ``r % pes``. Non-zero activations are broadcast one per
-cycle; a queue of D usable slots per PE lets PEs run apart. k counts broadcasts, b[-1] = -1, and
-bubbles elapse while a queue is full::
+Row r belongs to PE ``r % pes``. Non-zero activations are broadcast, ``width`` of them per cycle; a queue of
+D usable slots per PE lets PEs run apart. k counts broadcasts, b[-1] = -1, and bubbles elapse while a queue is
+full::
 
-    b[k]     = max(b[k-1] + 1 + bubble[k],  max_p pop[k-D, p] + 1)
+    b[k]     = max(next edge of the broadcaster,  max_p pop[k-D, p] + 1)
     pop[k,p] = max(b[k] + 1, pop[k-1, p] + work[k-1, p])
     cycles   = max_p(pop[K-1, p] + work[K-1, p]) + fill;     K = 0 gives fill
 
-``max_p pop[k, p]`` is one number per broadcast, so a queue needs a ring of D numbers, not D x pes.
+The broadcaster's next edge is b[k-1] + 1 + bubble[k], or b[k-1] itself while fewer than ``width`` activations
+went at that edge and no bubble stands before k. ``max_p pop[k, p]`` is one number per broadcast, so a
+queue needs a ring of D numbers, not D x pes.
 
 Source
 ------
@@ -16,11 +18,12 @@ Published  zero operands are skipped: amazon.science, "On-device speech processi
            faster, lower-bandwidth" (2022).
 Borrowed   interleaved rows, broadcast, queues, at least one cycle per broadcast even for an empty
            column: Han et al., EIE, ISCA 2016.
-Assumed    ``scan_width``: what a PE must look at to find its non-zero weights in refilled form.
+Assumed    ``scan_width``: what a PE must look at to find its non-zero weights in refilled form; several
+           broadcasts per cycle enter a queue together and leave it one by one.
 
 Left out
 --------
-Bank conflicts of the weight SRAM, and accumulate hazards (EIE bypasses them). They only add cycles.
+Conflicts of lanes on accumulators and of PEs on SRAM banks (EIE bypasses the first). They only add cycles.
 """
 
 import numpy as np
@@ -41,27 +44,42 @@ def broadcast_column(work, at, k, earliest, pop_max, finish):
     b = earliest
     if k >= depth:
         b = max(b, pop_max[k % depth] + 1)
-    latest = np.int64(0)
+    latest = np.int32(0)
+    first = np.int32(b + 1)
     for p in range(finish.shape[0]):
-        pop = max(b + 1, finish[p])
+        pop = max(first, finish[p])
         latest = max(latest, pop)
-        finish[p] = pop + work[at, p]
+        finish[p] = pop + np.int32(work[at, p])
     pop_max[k % depth] = latest
     return b
 
 
 @njit(cache=True, nogil=True)
-def array_cycles(work, bubbles, pop_max, finish):
-    """Cycles without fill for ready-made ``work`` int[K, pes]; scratch pop_max[D], finish[pes]."""
+def next_edge(b, sent, width, bubble):
+    """Earliest edge of the next broadcast after ``sent`` activations went at edge ``b``."""
+    if bubble > 0 or sent >= width:
+        return b + 1 + bubble
+    return b
+
+
+@njit(cache=True, nogil=True)
+def array_cycles(work, bubbles, width, pop_max, finish):
+    """Cycles without fill for ready-made ``work`` int[K, pes]; scratch pop_max[D], finish int32[pes]."""
     finish[:] = 0
-    b = np.int64(-1)
+    b, sent = np.int64(-1), width
     for k in range(work.shape[0]):
-        b = broadcast_column(work, k, k, b + 1 + bubbles[k], pop_max, finish)
+        at = broadcast_column(work, k, k, next_edge(b, sent, width, bubbles[k]), pop_max, finish)
+        sent = sent + 1 if at == b else 1
+        b = at
     return finish.max()
 
 
 def column_broadcast_cycles(
-    work: np.ndarray, queue_depth: int, bubbles: np.ndarray | None = None, fill_cycles: int = 7
+    work: np.ndarray,
+    queue_depth: int,
+    bubbles: np.ndarray | None = None,
+    fill_cycles: int = 7,
+    broadcast_width: int = 1,
 ) -> int:
     """Cycles of one tile on a column-broadcast array, so that any array model can be checked from outside.
 
@@ -75,6 +93,8 @@ def column_broadcast_cycles(
         Idle broadcast cycles before activation k; none by default.
     fill_cycles : int
         Pipeline fill and drain.
+    broadcast_width : int
+        Activations that may be broadcast at one edge.
 
     Returns
     -------
@@ -84,18 +104,23 @@ def column_broadcast_cycles(
     work = np.ascontiguousarray(work, np.int64)
     if work.ndim != 2 or (work.size and work.min() < 1):
         raise AzsimError(f"`work` must be int[K, pes] with entries of at least 1, but has shape {work.shape}")
-    if queue_depth < 1 or fill_cycles < 0:
-        raise AzsimError(f"`queue_depth >= 1` and `fill_cycles >= 0` must hold, got {queue_depth} and {fill_cycles}")
+    if queue_depth < 1 or fill_cycles < 0 or broadcast_width < 1:
+        raise AzsimError(
+            f"`queue_depth >= 1`, `fill_cycles >= 0` and `broadcast_width >= 1` must hold, got {queue_depth}, "
+            f"{fill_cycles} and {broadcast_width}"
+        )
+    if work.size and int(work.max()) * len(work) >= 2**30:
+        raise AzsimError(f"`work` of {len(work):,} broadcasts up to {int(work.max()):,} cycles could pass 2**30 cycles")
     idle = np.zeros(len(work), np.int64) if bubbles is None else np.ascontiguousarray(bubbles, np.int64)
     if idle.shape != (len(work),) or (idle.size and idle.min() < 0):
         raise AzsimError(f"`bubbles` must be int[{len(work)}], none negative, but has shape {idle.shape}")
     if work.size == 0:
         return fill_cycles
-    scratch = np.zeros(queue_depth, np.int64), np.zeros(work.shape[1], np.int64)
-    return int(array_cycles(work, idle, *scratch)) + fill_cycles
+    scratch = np.zeros(queue_depth, np.int64), np.zeros(work.shape[1], np.int32)
+    return int(array_cycles(work, idle, broadcast_width, *scratch)) + fill_cycles
 
 
-def work_per_pe(nnz: np.ndarray, entries: np.ndarray, rows: int, chip: Chip) -> np.ndarray:
+def work_per_pe(nnz: np.ndarray, entries: np.ndarray, rows: int, bits: int, chip: Chip) -> np.ndarray:
     """Cycles that each PE needs for each column, uint16[cols, pes].
 
     ``max(1, ceil(entries / lanes), ceil(scanned / scan_width))``: entries are the non-zero weights if
@@ -108,6 +133,8 @@ def work_per_pe(nnz: np.ndarray, entries: np.ndarray, rows: int, chip: Chip) -> 
         Of one row part.
     rows : int
         Rows of the part.
+    bits : int
+        Width of its weights; lanes may take two narrow ones per cycle.
     """
     array = chip.mac_array
     owned = np.array([len(range(p, rows, array.pes)) for p in range(array.pes)], np.int64)
@@ -116,87 +143,76 @@ def work_per_pe(nnz: np.ndarray, entries: np.ndarray, rows: int, chip: Chip) -> 
     if not array.skip_weights:
         issued = np.maximum(issued, owned[None, :])
     scanned = 0 if packed or not array.skip_weights else owned[None, :]
-    lane_cycles = -(-issued // array.lanes)
+    lane_cycles = -(-issued // array.lanes_for(bits))
     scan_cycles = -(-np.asarray(scanned) // array.scan_width)
     return np.maximum(1, np.maximum(lane_cycles, scan_cycles)).astype(np.uint16)
 
 
 @njit(cache=True, nogil=True)
-def replay_array(
-    record_op, part_start, row, nonzero, nonzero_start,
-    op_groups, group_parts, part_slot, part_tiles, part_work, tile_cols,
-    work, column_nnz, skip_activations, bubble_period, fill_cycles, pop_max, finish,
-    tile_of, mac_cycles, broadcasts, effectual, queue_waits,
+def replay_columns(
+    op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_cols, tile_work,
+    work, column_nnz, skip_activations, width, bubble_period, pop_max, finish,
+    mac_cycles, broadcasts, edges, nonzeros, effectual, queue_waits,
 ):  # fmt: skip
-    """MAC cycles of every tile of every invocation, in program order.
+    """MAC cycles, without fill, of every tile under every operand of a record.
+
+    A *cell* is one tile under one operand; cells of operand m are ``cell_start[m]:cell_start[m + 1]``, in the
+    order of its tensor's tiles. A look-up has one cell and costs nothing.
 
     Parameters
     ----------
-    record_op, part_start, row, nonzero, nonzero_start
+    op, part_start, row, nonzero, nonzero_start
         Of the ActivityRecord.
-    op_groups : int32[ops + 1]
-        Groups (row parts) of an op.
-    group_parts : int32[groups + 1]
-        Matrix parts of a group.
-    part_slot : int32[parts]
-        Which operand of the op it is.
-    part_tiles : int32[parts, 2]
-        Range of tiles in the chip's table of tiles.
-    part_work : int64[parts]
-        First row of its columns in ``work``; -1 for a look-up.
-    tile_cols : int32[tiles, 2]
-    work : uint16[columns, pes], column_nnz : int32[columns]
-    skip_activations, bubble_period, fill_cycles : int
-    pop_max : int64[D], finish : int64[pes]
+    op_slots : int32[ops + 1], slot_tiles : int32[slots, 2]
+        Operands of an op, and the range of tiles of each one's tensor.
+    tile_cols : int32[tiles, 2], tile_work : int64[tiles]
+        Columns of a tile, and the row of ``work`` where column 0 of its row part stands.
+    work : uint16[columns, pes], column_nnz : int64[columns]
+    skip_activations, width, bubble_period : int
+    pop_max : int64[D], finish : int32[pes]
         Scratch.
-    tile_of, mac_cycles, broadcasts, effectual, queue_waits : int64[invoked tiles]
-        Out.
-
-    Returns
-    -------
-    int
-        Invoked tiles written.
+    mac_cycles, broadcasts, edges, nonzeros, effectual, queue_waits : int64[cells]
+        Out. ``edges`` are cycles in which the broadcaster sends something, ``nonzeros`` activations that are not zero.
     """
-    at = 0
-    for n in range(record_op.shape[0]):
-        op = record_op[n]
-        for g in range(op_groups[op], op_groups[op + 1]):
-            fill = fill_cycles
-            for q in range(group_parts[g], group_parts[g + 1]):
-                operand = part_start[n] + part_slot[q]
-                if row[operand] >= 0:
-                    tile_of[at] = part_tiles[q, 0] + row[operand]
-                    mac_cycles[at] = 0
-                    broadcasts[at] = 0
-                    effectual[at] = 0
-                    queue_waits[at] = 0
-                    at += 1
-                    continue
-                bits = nonzero_start[operand]
-                for tile in range(part_tiles[q, 0], part_tiles[q, 1]):
-                    finish[:] = 0
-                    b, k, useful, waits = np.int64(-1), 0, np.int64(0), np.int64(0)
-                    first = tile_cols[tile, 0]
-                    previous = first
-                    for c in range(first, tile_cols[tile, 1]):
-                        is_zero = (nonzero[bits + (c >> 3)] >> (c & 7)) & 1 == 0
-                        if is_zero and skip_activations:
-                            continue
-                        earliest = b + 1
-                        if bubble_period > 0:
-                            earliest += (c - first) // bubble_period - (previous - first) // bubble_period
-                        column = part_work[q] + c
-                        b = broadcast_column(work, column, k, earliest, pop_max, finish)
-                        waits += b - earliest
-                        if not is_zero:
-                            useful += column_nnz[column]
-                        previous = c
-                        k += 1
-                    tile_of[at] = tile
-                    mac_cycles[at] = finish.max() + fill
-                    broadcasts[at] = k
-                    effectual[at] = useful
-                    queue_waits[at] = waits
-                    fill = 0
-                    at += 1
-    return at
+    for n in range(op.shape[0]):
+        for part in range(part_start[n], part_start[n + 1]):
+            if row[part] >= 0:
+                continue
+            slot = op_slots[op[n]] + part - part_start[n]
+            bits = nonzero_start[part]
+            cell = cell_start[part]
+            for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
+                finish[:] = 0
+                b, k, sent = np.int64(-1), 0, np.int64(width)
+                useful, waits, busy, on = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+                first = tile_cols[tile, 0]
+                previous = first
+                for c in range(first, tile_cols[tile, 1]):
+                    is_zero = (nonzero[bits + (c >> 3)] >> (c & 7)) & 1 == 0
+                    if is_zero and skip_activations:
+                        continue
+                    bubble = 0
+                    if bubble_period > 0:
+                        bubble = (c - first) // bubble_period - (previous - first) // bubble_period
+                    column = tile_work[tile] + c
+                    earliest = next_edge(b, sent, width, bubble)
+                    at = broadcast_column(work, column, k, earliest, pop_max, finish)
+                    waits += at - earliest
+                    if at == b:
+                        sent += 1
+                    else:
+                        sent = 1
+                        busy += 1
+                    b = at
+                    if not is_zero:
+                        useful += column_nnz[column]
+                        on += 1
+                    previous = c
+                    k += 1
+                mac_cycles[cell] = finish.max()
+                broadcasts[cell] = k
+                edges[cell] = busy
+                nonzeros[cell] = on
+                effectual[cell] = useful
+                queue_waits[cell] = waits
+                cell += 1

@@ -1,7 +1,5 @@
-"""From an activity record, an image and a chip to the flat arrays that the recurrences time.
+"""From units, cells and tables to the flat arrays that the recurrences time.
 
-What depends on the chip but not on the audio (tiles, load cycles, work per PE, output passes) is
-tabulated once per chip in ``ChipTables``; what depends on the audio is laid out by one kernel.
 An op whose rows were split is several ops here, one per row part, each with its share of the output pass.
 """
 
@@ -12,223 +10,219 @@ from numba import njit
 
 from azsim.chip.config import Chip
 from azsim.execute.record import ActivityRecord
-from azsim.timing.load import tensor_load_cycles
-from azsim.timing.mac_array import replay_array, work_per_pe
+from azsim.timing.cells import Cells
+from azsim.timing.order import Units
 from azsim.timing.recurrences import Program
-from azsim.weights.image import DramImage
-
-
-@dataclass(frozen=True)
-class ChipTables:
-    """Everything about a network on a chip that no audio changes.
-
-    ``groups`` are (op, row part) pairs, ``parts`` their matrix operands, ``tiles`` those of all tensors.
-    """
-
-    op_groups: np.ndarray  # int32[ops + 1]
-    group_parts: np.ndarray  # int32[groups + 1]
-    group_out_cycles: np.ndarray  # int64[groups]
-    part_slot: np.ndarray  # int32[parts]
-    part_tiles: np.ndarray  # int32[parts, 2]
-    part_work: np.ndarray  # int64[parts], -1 for a look-up
-    part_rows: np.ndarray  # int64[parts]
-    tile_cols: np.ndarray  # int32[tiles, 2]
-    tile_load_cycles: np.ndarray  # int64[tiles]
-    tile_decode_cycles: np.ndarray  # int64[tiles], decoder busy
-    tile_bus_cycles: np.ndarray  # int64[tiles], DRAM bus busy
-    tile_streams: np.ndarray  # bool[tiles]
-    tile_packed_bytes: np.ndarray  # int64[tiles]
-    tile_stored_bytes: np.ndarray  # int64[tiles]
-    tile_metadata_bits: np.ndarray  # int64[tiles]
-    tile_symbols: np.ndarray  # int64[tiles]
-    tile_size: np.ndarray  # int64[tiles], weights
-    tile_tensor: np.ndarray  # int32[tiles]
-    tensor_names: list[str]
-    work: np.ndarray  # uint16[columns, pes]
-    column_nnz: np.ndarray  # int64[columns]
-
-
-def out_pass_cycles(functions: dict[str, int], share: float, chip: Chip) -> int:
-    """fill + sum over functions of ceil(elements / lanes of that function); ``share`` of a row part."""
-    unit = chip.vector_unit
-    elements = {name: int(np.ceil(n * share - 1e-9)) for name, n in functions.items()}
-    return unit.fill_cycles + sum(-(-n // unit.lanes[name]) for name, n in elements.items())
-
-
-def tabulate_chip(record: ActivityRecord, image: DramImage, chip: Chip) -> ChipTables:
-    """Tables of the ops of a record on a chip; the record's activations are not looked at."""
-    names = list(image.tensors)
-    first_tile, first_column = {}, {}
-    work, column_nnz, loads, decodes = [], [], [], []
-    n_tiles = n_columns = 0
-    for name in names:
-        tensor = image.tensors[name]
-        first_tile[name] = n_tiles
-        n_tiles += len(tensor.tiles)
-        load, decode = tensor_load_cycles(tensor, chip)
-        loads.append(load)
-        decodes.append(decode)
-        for g, (start, stop) in enumerate(tensor.part_rows if tensor.kind == "matrix" else ()):
-            first_column[name, g] = n_columns
-            n_columns += tensor.cols
-            work.append(work_per_pe(tensor.nnz_per_pe[g], tensor.entries_per_pe[g], stop - start, chip))
-            column_nnz.append(tensor.nnz_per_pe[g].sum(axis=1, dtype=np.int64))
-    op_groups, group_parts, out_cycles = [0], [0], []
-    slots, tiles, works, rows = [], [], [], []
-    for op in record.ops:
-        ranges = image.tensors[op.tensors[0]].part_rows if op.tensors and op.cols[0] else ((0, 1),)
-        for g, (start, stop) in enumerate(ranges):
-            for slot, (name, cols) in enumerate(zip(op.tensors, op.cols, strict=True)):
-                tensor = image.tensors[name]
-                own = np.flatnonzero(tensor.row_part == g) if cols else np.arange(len(tensor.tiles))
-                slots.append(slot)
-                tiles.append((first_tile[name] + own[0], first_tile[name] + own[-1] + 1))
-                works.append(first_column[name, g] if cols else -1)
-                rows.append(stop - start if cols else 0)
-            group_parts.append(len(slots))
-            share = (stop - start) / ranges[-1][1]
-            out_cycles.append(out_pass_cycles(op.functions, share, chip))
-        op_groups.append(len(out_cycles))
-    tensors = [image.tensors[name] for name in names]
-    gather = lambda key: np.concatenate([getattr(t, key) for t in tensors])  # noqa: E731
-    all_tiles = [tile for t in tensors for tile in t.tiles]
-    stored = gather("stored_bytes")
-    pinned = np.concatenate([np.full(len(t.tiles), t.pinned) for t in tensors])
-    return ChipTables(
-        op_groups=np.array(op_groups, np.int32),
-        group_parts=np.array(group_parts, np.int32),
-        group_out_cycles=np.array(out_cycles, np.int64),
-        part_slot=np.array(slots, np.int32),
-        part_tiles=np.array(tiles, np.int32).reshape(-1, 2),
-        part_work=np.array(works, np.int64),
-        part_rows=np.array(rows, np.int64),
-        tile_cols=np.array([(t.col_start, t.col_stop) for t in all_tiles], np.int32).reshape(-1, 2),
-        tile_load_cycles=np.concatenate(loads),
-        tile_decode_cycles=np.concatenate(decodes),
-        tile_bus_cycles=stored // chip.dram.burst_bytes * chip.burst_cycles,
-        tile_streams=(stored > 0) & ~pinned,
-        tile_packed_bytes=gather("packed_bytes"),
-        tile_stored_bytes=stored,
-        tile_metadata_bits=gather("metadata_bits"),
-        tile_symbols=gather("symbols"),
-        tile_size=np.array([t.size for t in all_tiles], np.int64),
-        tile_tensor=np.repeat(np.arange(len(names), dtype=np.int32), [len(t.tiles) for t in tensors]),
-        tensor_names=names,
-        work=np.concatenate([*work, np.zeros((0, chip.mac_array.pes), np.uint16)]),
-        column_nnz=np.concatenate([*column_nnz, np.zeros(0, np.int64)]),
-    )
+from azsim.timing.tables import ChipTables
 
 
 @dataclass(frozen=True)
 class Invocations:
-    """A program with what each of its tiles and ops stands for."""
+    """A program with what each of its tiles and ops stands for.
+
+    Attributes
+    ----------
+    tile, cell : int64[I]
+        Index into the tables' tiles; and into the cells, where the tile's fetch is described (-1: a tile that is
+        fetched in vain, described by the tables).
+    array_cycles : int64[I]
+        Cycles in which the array works on the tile, fill included.
+    group, op, frame : int64[O]
+        Index into the tables' groups, op of the record, and frame.
+    first : int64[O]
+        First invocation of the record that the op stands for; -1 for a wasted one.
+    op_of : int64[N]
+        Op of the program that writes the results of each invocation of the record.
+    """
 
     program: Program
-    tile: np.ndarray  # int64[I], index into ChipTables' tiles
-    group: np.ndarray  # int32[O], index into ChipTables' groups
-    invocation: np.ndarray  # int32[O], index into the record
-    broadcasts: np.ndarray  # int64[I]
-    effectual: np.ndarray  # int64[I]
-    queue_waits: np.ndarray  # int64[I]
+    tile: np.ndarray
+    cell: np.ndarray
+    array_cycles: np.ndarray
+    group: np.ndarray
+    op: np.ndarray
+    frame: np.ndarray
+    first: np.ndarray
+    op_of: np.ndarray
+
+
+@njit(cache=True, nogil=True)
+def measure(op, unit_slots, unit_start, is_wasted, op_groups, group_parts, part_slot, part_tiles, look_up):
+    """(ops, parts, tiles) that the units become."""
+    ops, parts, tiles = 0, 0, 0
+    for u in range(op.shape[0]):
+        for g in range(op_groups[op[u]], op_groups[op[u] + 1]):
+            ops += 1
+            own = 0
+            for q in range(group_parts[g], group_parts[g + 1]):
+                if (unit_slots[u] >> part_slot[q]) & 1 == 0 or (is_wasted[u] and look_up[q]):
+                    continue
+                own += 1
+                tiles += unit_start[u + 1] - unit_start[u] if look_up[q] else part_tiles[q, 1] - part_tiles[q, 0]
+            parts += max(1, own)
+    return ops, parts, tiles
 
 
 @njit(cache=True, nogil=True)
 def lay_out(
-    record_op, part_start, part_reads_frame, reads_frame, frame, decided_by, read_start, reads, op_read_start, op_reads,
-    row, arrival, op_groups, group_parts, group_out_cycles, part_slot, part_tiles,
-    last_op, op_group, op_invocation, out_cycles, op_accumulates, op_decided_by, op_parts, op_tiles,
-    part_op, part_arrival, out_read_start, out_reads, tile_part,
+    op, unit_start, invocations, unit_slots, decided_by, fetch_after, is_wasted, out_passes, reuse, takes_set, unit_frame,
+    part_start, part_reads_frame, reads_frame, read_start, reads, op_read_start, op_reads, row, arrival,
+    op_groups, group_parts, group_out_cycles, part_slot, part_tiles, look_up, op_slots, slot_tiles, streams,
+    stored_bytes, table_load_cycles, cell_start, cell_mac, cell_load, cell_stored, fill_cycles, by_columns, is_bypass,
+    unit_op,
+    op_of, op_unit, op_group, op_takes_set, op_decided_by, op_fetch_after, op_is_wasted, op_parts, op_tiles,
+    op_out_cycles, part_op, part_arrival, out_read_start, out_reads,
+    tile_part, tile_of, tile_cell, tile_streams, tile_release, waits_for_input, bypasses, load_cycles, mac_cycles, array_cycles,
 ):  # fmt: skip
-    """Fill the arrays of ``Program`` from the record; ``last_op`` int64[N] is scratch. Sizes were counted before."""
+    """Fill the arrays of ``Program`` and ``Invocations``; ``unit_op`` int64[U] is scratch. Sizes were measured before."""
     o, p, r, i = 0, 0, 0, 0
-    for n in range(record_op.shape[0]):
-        op = record_op[n]
-        for g in range(op_groups[op], op_groups[op + 1]):
-            op_group[o] = g
-            op_invocation[o] = n
-            out_cycles[o] = group_out_cycles[g]
-            op_decided_by[o] = last_op[decided_by[n]] if decided_by[n] >= 0 else -1
-            op_parts[o] = p
-            op_tiles[o] = i
-            is_pass = group_parts[g] == group_parts[g + 1]
-            first, stop = group_parts[g], group_parts[g + 1] + (1 if is_pass else 0)
-            for q in range(first, stop):
-                part_op[p] = o
-                part_arrival[p] = -1
-                out_read_start[p] = r
-                if not is_pass:
-                    operand = part_start[n] + part_slot[q]
+    kept = 0  # first tile of the unit whose tiles are being reused
+    for u in range(op.shape[0]):
+        first_invocation, last_invocation = unit_start[u], unit_start[u + 1]
+        for g in range(op_groups[op[u]], op_groups[op[u] + 1]):
+            op_unit[o], op_group[o] = u, g
+            op_out_cycles[o] = group_out_cycles[g] * out_passes[u]
+            op_decided_by[o] = op_of[decided_by[u]] if decided_by[u] >= 0 else -1
+            op_fetch_after[o] = op_of[fetch_after[u]] if fetch_after[u] >= 0 else -1
+            op_is_wasted[o] = is_wasted[u]
+            op_takes_set[o] = takes_set[u]
+            op_parts[o], op_tiles[o] = p, i
+            fill = fill_cycles
+            if reuse[u] == 1:  # KEEPS_TILES
+                kept = i
+            own = 0
+            for q in range(group_parts[g], group_parts[g + 1]):
+                if (unit_slots[u] >> part_slot[q]) & 1 == 0 or (is_wasted[u] and look_up[q]):
+                    continue
+                own += 1
+                part_op[p], part_arrival[p], out_read_start[p] = o, -1, r
+                for at in range(first_invocation, last_invocation):
+                    operand = part_start[invocations[at]] + part_slot[q]
                     if part_reads_frame[operand]:
-                        part_arrival[p] = arrival[frame[n]]
+                        part_arrival[p] = max(part_arrival[p], arrival[unit_frame[u]])
                     for k in range(read_start[operand], read_start[operand + 1]):
-                        out_reads[r] = last_op[reads[k]]
+                        out_reads[r] = op_of[reads[k]]
                         r += 1
-                    if row[operand] >= 0:
-                        tile_part[i] = p
+                if look_up[q]:
+                    for at in range(first_invocation, last_invocation):
+                        operand = part_start[invocations[at]] + part_slot[q]
+                        cell = cell_start[operand]
+                        tile = part_tiles[q, 0] + row[operand]
+                        tile_part[i], tile_of[i], tile_cell[i], tile_release[i] = p, tile, cell, i
+                        tile_streams[i] = streams[tile] and stored_bytes[tile] > 0
+                        load_cycles[i] = table_load_cycles[tile] if tile_streams[i] else 0
                         i += 1
-                    else:
-                        op_accumulates[o] = True
-                        for _ in range(part_tiles[q, 0], part_tiles[q, 1]):
-                            tile_part[i] = p
-                            i += 1
-                if q == stop - 1:
-                    if reads_frame[n]:
-                        part_arrival[p] = arrival[frame[n]]
-                    for k in range(op_read_start[n], op_read_start[n + 1]):
-                        out_reads[r] = last_op[op_reads[k]]
-                        r += 1
+                else:
+                    base = slot_tiles[op_slots[op[u]] + part_slot[q], 0]
+                    for tile in range(part_tiles[q, 0], part_tiles[q, 1]):
+                        tile_part[i], tile_of[i], tile_cell[i], tile_release[i] = p, tile, -1, i
+                        tile_streams[i] = streams[tile] and reuse[u] != 2
+                        load_cycles[i] = table_load_cycles[tile]
+                        for at in range(first_invocation, last_invocation):
+                            operand = part_start[invocations[at]] + part_slot[q]
+                            cell = cell_start[operand] + tile - base
+                            tile_cell[i] = cell if tile_cell[i] < 0 else tile_cell[i]
+                            array_cycles[i] += cell_mac[cell]
+                            load_cycles[i] = cell_load[cell]
+                            tile_streams[i] = tile_streams[i] and cell_stored[cell] > 0
+                        waits_for_input[i] = by_columns
+                        bypasses[i] = is_bypass and tile_streams[i]
+                        if not is_wasted[u]:
+                            mac_cycles[i] = fill if bypasses[i] else fill + array_cycles[i]
+                            array_cycles[i] += fill
+                            fill = 0
+                        if not tile_streams[i]:
+                            load_cycles[i] = 0
+                        if reuse[u] == 2:  # REUSES_TILES
+                            tile_release[kept + i - op_tiles[o]] = i
+                        i += 1
                 p += 1
+            if own == 0:
+                part_op[p], part_arrival[p], out_read_start[p] = o, -1, r
+                p += 1
+            if out_passes[u] > 0:  # what an output pass reads delays the last part
+                for at in range(first_invocation, last_invocation):
+                    n = invocations[at]
+                    if reads_frame[n]:
+                        part_arrival[p - 1] = max(part_arrival[p - 1], arrival[unit_frame[u]])
+                    for k in range(op_read_start[n], op_read_start[n + 1]):
+                        out_reads[r] = op_of[op_reads[k]]
+                        r += 1
             o += 1
-        last_op[n] = o - 1
-    op_parts[o] = p
-    op_tiles[o] = i
+        unit_op[u] = o - 1
+        for at in range(first_invocation, last_invocation):
+            op_of[invocations[at]] = o - 1
+    op_parts[o], op_tiles[o] = p, i
     out_read_start[p] = r
 
 
-def build_program(record: ActivityRecord, tables: ChipTables, chip: Chip, arrival: np.ndarray) -> Invocations:
-    """Lay a record out on a chip and time its MAC array.
+def build_program(
+    record: ActivityRecord, tables: ChipTables, cells: Cells, units: Units, chip: Chip, arrival: np.ndarray
+) -> Invocations:
+    """Lay units out in time order.
 
     Parameters
     ----------
     arrival : int64[T]
         Edge at which each frame's features are there.
     """
-    groups = np.diff(tables.op_groups)
-    per_group_parts = np.maximum(1, np.diff(tables.group_parts))
-    counts = tables.part_tiles[:, 1] - tables.part_tiles[:, 0]
-    tiles_of_part = np.where(tables.part_work >= 0, counts, 1)
-    sums = np.concatenate([[0], np.cumsum(tiles_of_part)])
-    per_group_tiles = sums[tables.group_parts[1:]] - sums[tables.group_parts[:-1]]
-    per_op = lambda values: np.add.reduceat(values, tables.op_groups[:-1])  # noqa: E731
-    n_ops = int(groups[record.op].sum())
-    n_parts = int(per_op(per_group_parts)[record.op].sum())
-    n_tiles = int(per_op(per_group_tiles)[record.op].sum())
-    n_reads = int(groups.max() * (len(record.reads) + len(record.op_reads)))
-    scratch = np.zeros(chip.mac_array.queue_depth, np.int64), np.zeros(chip.mac_array.pes, np.int64)
-    per_tile = [np.zeros(n_tiles, np.int64) for _ in range(5)]
-    tile, mac_cycles, broadcasts, effectual, queue_waits = per_tile
-    replay_array(
-        record.op, record.part_start, record.row, record.nonzero, record.nonzero_start,
-        tables.op_groups, tables.group_parts, tables.part_slot, tables.part_tiles, tables.part_work, tables.tile_cols,
-        tables.work, tables.column_nnz, chip.mac_array.skip_activations, chip.mac_array.bubble_period,
-        chip.mac_array.fill_cycles, *scratch, *per_tile,
+    ops, parts, tiles = measure(
+        units.op, units.slots, units.start, units.is_wasted, tables.op_groups, tables.group_parts, tables.part_slot,
+        tables.part_tiles, tables.part_is_look_up,
     )  # fmt: skip
-    out: dict[str, np.ndarray] = {
-        "op_group": np.zeros(n_ops, np.int32), "op_invocation": np.zeros(n_ops, np.int32),
-        "out_cycles": np.zeros(n_ops, np.int64), "op_accumulates": np.zeros(n_ops, np.bool_),
-        "op_decided_by": np.zeros(n_ops, np.int64), "op_parts": np.zeros(n_ops + 1, np.int64),
-        "op_tiles": np.zeros(n_ops + 1, np.int64), "part_op": np.zeros(n_parts, np.int64),
-        "part_arrival": np.zeros(n_parts, np.int64), "read_start": np.zeros(n_parts + 1, np.int64),
-        "reads": np.zeros(n_reads, np.int64), "tile_part": np.zeros(n_tiles, np.int64),
+    most_groups = int(np.diff(tables.op_groups).max(initial=1))
+    room = most_groups * (len(record.reads) + 2 * len(record.op_reads))
+    of_op: dict[str, np.ndarray] = {name: np.zeros(ops, np.int64) for name in ("unit", "group")}
+    of_op |= {
+        "takes_set": np.zeros(ops, np.bool_), "decided_by": np.zeros(ops, np.int64),
+        "fetch_after": np.zeros(ops, np.int64), "is_wasted": np.zeros(ops, np.bool_),
+        "parts": np.zeros(ops + 1, np.int64), "tiles": np.zeros(ops + 1, np.int64), "out": np.zeros(ops, np.int64),
     }  # fmt: skip
+    of_part = {
+        "part_op": np.zeros(parts, np.int64), "part_arrival": np.zeros(parts, np.int64),
+        "read_start": np.zeros(parts + 1, np.int64), "reads": np.zeros(room, np.int64),
+    }  # fmt: skip
+    of_tile: dict[str, np.ndarray] = {name: np.zeros(tiles, np.int64) for name in ("part", "of", "cell")}
+    of_tile |= {
+        "streams": np.zeros(tiles, np.bool_), "release": np.zeros(tiles, np.int64),
+        "waits": np.zeros(tiles, np.bool_), "bypasses": np.zeros(tiles, np.bool_),
+        "load": np.zeros(tiles, np.int64), "mac": np.zeros(tiles, np.int64), "array": np.zeros(tiles, np.int64),
+    }  # fmt: skip
+    unit_op, op_of = np.zeros(len(units.op), np.int64), np.zeros(len(record), np.int64)
     lay_out(
-        record.op, record.part_start, record.part_reads_frame, record.reads_frame, record.frame, record.decided_by,
-        record.read_start, record.reads, record.op_read_start, record.op_reads, record.row, arrival,
+        units.op, units.start, units.invocations, units.slots, units.decided_by, units.fetch_after, units.is_wasted,
+        units.out_passes, units.reuse, units.takes_set, units.frame,
+        record.part_start, record.part_reads_frame, record.reads_frame, record.read_start, record.reads,
+        record.op_read_start, record.op_reads, record.row, arrival,
         tables.op_groups, tables.group_parts, tables.group_out_cycles, tables.part_slot, tables.part_tiles,
-        np.zeros(len(record), np.int64), *out.values(),
+        tables.part_is_look_up, tables.op_slots, tables.slot_tiles, tables.tile_streams, tables.tile_stored_bytes,
+        tables.tile_load_cycles, cells.start, cells.mac_cycles, cells.load_cycles, cells.stored_bytes,
+        chip.mac_array.fill_cycles, chip.stream.fetch == "active_columns", chip.stream.bypass_sram, unit_op,
+        op_of, *of_op.values(), *of_part.values(), *of_tile.values(),
     )  # fmt: skip
-    group, invocation = out.pop("op_group"), out.pop("op_invocation")
+    set_end = units.set_end[of_op["unit"]]
     program = Program(
-        tile_streams=tables.tile_streams[tile], load_cycles=tables.tile_load_cycles[tile], mac_cycles=mac_cycles, **out
+        **of_part,
+        op_parts=of_op["parts"],
+        op_tiles=of_op["tiles"],
+        op_takes_set=of_op["takes_set"],
+        op_set_end=np.where(set_end == of_op["unit"], np.arange(ops), unit_op[set_end]),
+        op_decided_by=of_op["decided_by"],
+        op_fetch_after=of_op["fetch_after"],
+        op_is_wasted=of_op["is_wasted"],
+        out_cycles=of_op["out"],
+        tile_part=of_tile["part"],
+        tile_streams=of_tile["streams"],
+        tile_release=of_tile["release"],
+        tile_waits_for_input=of_tile["waits"],
+        tile_bypasses=of_tile["bypasses"],
+        load_cycles=of_tile["load"],
+        mac_cycles=of_tile["mac"],
     )
-    return Invocations(program, tile, group, invocation, broadcasts, effectual, queue_waits)
+    unit = of_op["unit"]
+    padded = np.append(units.invocations, -1)
+    first = np.where(units.is_wasted[unit], -1, padded[units.start[unit]])
+    return Invocations(
+        program, of_tile["of"], of_tile["cell"], of_tile["array"], of_op["group"], units.op[unit], units.frame[unit],
+        first, op_of,
+    )  # fmt: skip

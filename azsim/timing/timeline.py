@@ -22,7 +22,10 @@ class Account:
 
 @dataclass(frozen=True)
 class OpAccount:
-    """One op of the network over the whole utterance, MAC array and output pass."""
+    """One op of the network over the whole utterance, MAC array and output pass.
+
+    ``span_cycles`` say by how much the op moved the end of the work; over all ops they add up to the working cycles.
+    """
 
     name: str
     invocations: int
@@ -32,6 +35,8 @@ class OpAccount:
     dense_macs: int
     effectual_macs: int
     streamed_bytes: int
+    wasted_bytes: int
+    span_cycles: int
 
 
 @dataclass(frozen=True)
@@ -43,13 +48,25 @@ class Timeline:
     clock_hz : float
     frame_end, frame_arrival, frame_done : int64[T]
         Edges: last sample of a frame, its features on the chip, its last result.
+    frame_start : int64[T]
+        When the work of a frame may begin: the arrival of the last frame of its chunk.
     op_name : list of str
         Of the record's op table.
-    op, frame, arm : int32[O]
+    op, frame, arm : int64[O]
         Of each timed op in program order.
+    is_wasted, decides : bool[O]
+        Whether the op stands for weights fetched in vain, and whether it decided a branch.
     ready, compute_start, compute_end, out_start, out_end : int64[O]
         Edges; of the first and last tile for the compute edges.
-    tile_op : int64[I], tile_streams : bool[I], load_start, load_end, tile_compute_start, tile_compute_end : int64[I]
+    tile_op, tile : int64[I]
+        Op of each tile in program order, and its number among all tiles of the image.
+    tile_cell : int64[I]
+        Its number among the cells of the record (see ``azsim.timing.cells``); -1 if fetched in vain.
+    tile_loads, tile_computes : bool[I]
+        Whether it was fetched at this place in the program, and whether it was computed (not fetched in vain).
+    load_start, load_end, tile_compute_start, tile_compute_end : int64[I]
+    pinned : frozenset of str
+        Tensors that stayed in weight SRAM.
     accounts : dict of str to Account
         dma, decoder, broadcaster, mac_array, vector_unit.
     per_op : list of OpAccount
@@ -61,18 +78,24 @@ class Timeline:
     clock_hz: float
     frame_end: np.ndarray
     frame_arrival: np.ndarray
+    frame_start: np.ndarray
     frame_done: np.ndarray
     op_name: list[str]
     op: np.ndarray
     frame: np.ndarray
     arm: np.ndarray
+    is_wasted: np.ndarray
+    decides: np.ndarray
     ready: np.ndarray
     compute_start: np.ndarray
     compute_end: np.ndarray
     out_start: np.ndarray
     out_end: np.ndarray
     tile_op: np.ndarray
-    tile_streams: np.ndarray
+    tile: np.ndarray
+    tile_cell: np.ndarray
+    tile_loads: np.ndarray
+    tile_computes: np.ndarray
     load_start: np.ndarray
     load_end: np.ndarray
     tile_compute_start: np.ndarray
@@ -81,6 +104,7 @@ class Timeline:
     per_op: list[OpAccount]
     counts: Counts
     bounds: dict[str, int]
+    pinned: frozenset[str] = frozenset()
 
     @property
     def frame_latency_cycles(self) -> np.ndarray:
@@ -89,9 +113,9 @@ class Timeline:
 
     @property
     def working_cycles(self) -> int:
-        """Cycles between a frame's arrival (or the end of the frame before) and its end, summed."""
+        """Cycles between a frame's start (or the end of the frame before) and its end, summed."""
         before = np.concatenate([[0], np.maximum.accumulate(self.frame_done)[:-1]])
-        return int(np.maximum(0, self.frame_done - np.maximum(self.frame_arrival, before)).sum())
+        return int(np.maximum(0, self.frame_done - np.maximum(self.frame_start, before)).sum())
 
     @property
     def real_time_factor(self) -> float:

@@ -6,17 +6,17 @@ transcript; timing takes burst counts from them, so sizes are lengths, never est
 """
 
 import zlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from azsim.chip.config import Chip
 from azsim.errors import CodecError
-from azsim.weights.codec import Codec, entropy_bits_per_weight
+from azsim.weights.codec import Codec, PackedTensor, entropy_bits_per_weight
 from azsim.weights.dense import DenseCodec
 from azsim.weights.huffman import HuffmanCodec
-from azsim.weights.layout import Tile, cut, entries_per_pe, nnz_per_pe, pe_order, pinned_tensors, row_parts, sram_bytes
+from azsim.weights.layout import Tile, cut, entries_per_pe, nnz_per_pe, pe_order, row_masks, row_parts, sram_bytes
 from azsim.weights.run_length import RunLengthCodec
 from azsim.weights.tensor import QuantizedTensor
 from azsim.weights.zero_mask import ZeroMaskCodec
@@ -42,17 +42,21 @@ class TensorTiles:
 
     Attributes
     ----------
-    pinned : bool
-        Fetched once and kept, instead of streamed at every use.
+    sram_bytes : int
+        Weight SRAM that the tensor takes where it is pinned.
     row_part : int64[n]
         Which row part a tile belongs to; ``part_rows`` has their ranges.
     offset_bytes, packed_bytes, stored_bytes : int64[n]
         Place in the image, length of the stream, length padded to bursts. 0 bytes: all zeros.
-    weight_bits, metadata_bits, symbols : int64[n]
+    weight_bits, metadata_bits, symbols, tile_nnz : int64[n]
     burst_start : int64[n + 1], burst_symbols : int64[...]
         Symbols that complete in burst j of tile i: ``burst_symbols[burst_start[i] + j]``.
     entries_per_pe, nnz_per_pe : list of uint16[cols, pes]
         Per row part. Entries are what the array must work through when it reads packed form.
+    row_masks : uint64[rows, ceil(cols / 64)]
+        For ``row_dot``: one bit per weight, 1 where it is not zero; empty otherwise.
+    columns : list of ColumnStreams
+        Per row part, where each column has a stream of its own; empty otherwise.
     """
 
     name: str
@@ -61,7 +65,6 @@ class TensorTiles:
     cols: int
     bits: int
     nnz: int
-    pinned: bool
     sram_bytes: int
     entropy_bits_per_weight: float
     tiles: tuple[Tile, ...]
@@ -73,10 +76,13 @@ class TensorTiles:
     weight_bits: np.ndarray
     metadata_bits: np.ndarray
     symbols: np.ndarray
+    tile_nnz: np.ndarray
     burst_start: np.ndarray
     burst_symbols: np.ndarray
     nnz_per_pe: list[np.ndarray] = field(repr=False)
     entries_per_pe: list[np.ndarray] = field(repr=False)
+    row_masks: np.ndarray = field(repr=False)
+    columns: "list[ColumnStreams]" = field(repr=False)
 
     @property
     def size(self) -> int:
@@ -90,6 +96,22 @@ class TensorTiles:
 
 
 @dataclass(frozen=True)
+class ColumnStreams:
+    """The columns of one row part as streams of their own, each on a burst border.
+
+    Attributes
+    ----------
+    burst_start : int64[cols + 1]
+        Bursts of column c in the tensor's ``burst_symbols``.
+    packed_bytes, metadata_bits : int64[cols]
+    """
+
+    burst_start: np.ndarray
+    packed_bytes: np.ndarray
+    metadata_bits: np.ndarray
+
+
+@dataclass(frozen=True)
 class DramImage:
     """What lies in external memory, and the directory that finds it again."""
 
@@ -98,6 +120,7 @@ class DramImage:
     tables: dict[str, tuple[int, int, tuple[int, ...], int]]  # name: offset, bytes, shape, crc
     codec: Codec
     form: str
+    dataflow: str
     pes: int
 
     @property
@@ -121,16 +144,27 @@ class DramImage:
         out = np.zeros((tensor.rows, tensor.cols), np.int8)
         for i, tile in enumerate(tensor.tiles):
             start = int(tensor.offset_bytes[i])
-            stream = self.data[start : start + int(tensor.packed_bytes[i])]
-            area = f"rows {tile.row_start} to {tile.row_stop}, cols {tile.col_start} to {tile.col_stop}"
-            where = f"tensor {name!r}, tile {i} ({area})"
-            order, segments = _order(tile, self.form, self.pes)
-            flat, _ = self.codec.decode(stream, tile.size, tensor.bits, segments, where)
-            columns = flat.reshape(tile.col_stop - tile.col_start, -1)
-            block = np.empty_like(columns)
-            block[:, order] = columns
-            out[tile.row_start : tile.row_stop, tile.col_start : tile.col_stop] = block.T
+            for piece, offset, n_bytes in self._streams(tensor, i):
+                stream = self.data[start + offset : start + offset + n_bytes]
+                area = f"rows {piece.row_start} to {piece.row_stop}, cols {piece.col_start} to {piece.col_stop}"
+                where = f"tensor {name!r}, tile {i} ({area})"
+                order, segments = _order(piece, self)
+                flat, _ = self.codec.decode(stream, piece.size, tensor.bits, segments, where)
+                _put(out, piece, flat, order, _is_by_rows(tensor.kind, self.dataflow))
         return out
+
+    def _streams(self, tensor: TensorTiles, index: int) -> Iterator[tuple[Tile, int, int]]:
+        """(rectangle, offset from the tile's first byte, bytes) of every stream of a tile."""
+        tile = tensor.tiles[index]
+        if not tensor.columns:
+            yield tile, 0, int(tensor.packed_bytes[index])
+            return
+        part = int(tensor.row_part[index])
+        pointers = self.table(_pointer_table(tensor.name, part))
+        for piece in _pieces(tile, by_columns=True):
+            c = piece.col_start
+            offset = int(pointers[c] - pointers[tile.col_start]) * self.codec.burst_bytes
+            yield piece, offset, int(tensor.columns[part].packed_bytes[c])
 
     def decode_all(self) -> dict[str, np.ndarray]:
         """Every tensor."""
@@ -145,13 +179,43 @@ class DramImage:
         return np.frombuffer(raw, np.int32).reshape(shape)
 
 
-def _order(tile: Tile, form: str, pes: int) -> tuple[np.ndarray, tuple[int, ...]]:
+def _is_by_rows(kind: str, dataflow: str) -> bool:
+    """Whether weights stand row by row in a tile's stream."""
+    return kind == "matrix" and dataflow == "row_dot"
+
+
+def _order(tile: Tile, image: DramImage) -> tuple[np.ndarray, tuple[int, ...]]:
     """Order of a column's rows in the stream, and the segments that restart the codec."""
     rows = tile.row_stop - tile.row_start
-    if form == "refilled" or rows == 1:
+    if image.form == "refilled" or rows == 1:
         return np.arange(rows), ()
-    order, lengths = pe_order(rows, pes)
+    order, lengths = pe_order(rows, image.pes)
     return order, tuple(np.tile(lengths, tile.col_stop - tile.col_start).tolist())
+
+
+def _take(values: np.ndarray, piece: Tile, order: np.ndarray, by_rows: bool) -> np.ndarray:
+    """Weights of a rectangle in the order of their stream."""
+    block = values[piece.row_start : piece.row_stop, piece.col_start : piece.col_stop][order]
+    return block if by_rows else block.T
+
+
+def _put(out: np.ndarray, piece: Tile, flat: np.ndarray, order: np.ndarray, by_rows: bool) -> None:
+    """The inverse of ``_take``."""
+    rows, cols = piece.row_stop - piece.row_start, piece.col_stop - piece.col_start
+    block = np.empty((rows, cols), np.int8)
+    block[order] = flat.reshape(rows, cols) if by_rows else flat.reshape(cols, rows).T
+    out[piece.row_start : piece.row_stop, piece.col_start : piece.col_stop] = block
+
+
+def _pieces(tile: Tile, by_columns: bool) -> list[Tile]:
+    """What is encoded by itself: the tile, or each of its columns."""
+    if not by_columns:
+        return [tile]
+    return [Tile(tile.row_start, tile.row_stop, c, c + 1) for c in range(tile.col_start, tile.col_stop)]
+
+
+def _pointer_table(name: str, part: int) -> str:
+    return f"{name}/column_pointers/{part}"
 
 
 def encode(tensors: Iterable[QuantizedTensor], tables: Mapping[str, np.ndarray], chip: Chip) -> DramImage:
@@ -165,67 +229,93 @@ def encode(tensors: Iterable[QuantizedTensor], tables: Mapping[str, np.ndarray],
     chip : Chip
         Its codec, slots, dataflow and bursts decide the layout.
     """
-    tensors = list(tensors)
-    codec, pins = codec_for(chip), set(pinned_tensors(tensors, chip))
-    burst = chip.dram.burst_bytes
+    array = chip.mac_array
+    directory: dict[str, TensorTiles] = {}
+    image = DramImage(
+        np.zeros(0, np.uint8), directory, {}, codec_for(chip), chip.weight_sram.form, array.dataflow, array.pes
+    )
     pieces: list[np.ndarray] = []
-    directory, end = {}, 0
+    all_tables, end = dict(tables), 0
     for tensor in tensors:
-        directory[tensor.name], end = _encode_tensor(tensor, tensor.name in pins, codec, chip, pieces, end)
+        tiles = directory[tensor.name] = _encode_tensor(tensor, image, chip, pieces, end)
+        end += int(tiles.stored_bytes.sum())
+        for part, columns in enumerate(tiles.columns):
+            first = columns.burst_start[0]
+            all_tables[_pointer_table(tensor.name, part)] = (columns.burst_start - first).astype(np.int32)
     stored = {}
-    for name, table in tables.items():
+    for name, table in all_tables.items():
         raw = np.ascontiguousarray(table, np.int32)
         stored[name] = (end, raw.nbytes, raw.shape, zlib.crc32(raw.tobytes()))
         pieces.append(np.frombuffer(raw.tobytes(), np.uint8))
         end += raw.nbytes
-    pieces.append(np.zeros(-end % burst, np.uint8))
-    return DramImage(np.concatenate(pieces), directory, stored, codec, chip.weight_sram.form, chip.mac_array.pes)
+    pieces.append(np.zeros(-end % chip.dram.burst_bytes, np.uint8))
+    return replace(image, data=np.concatenate(pieces), tables=stored)
 
 
 def _encode_tensor(
-    tensor: QuantizedTensor, pinned: bool, codec: Codec, chip: Chip, pieces: list[np.ndarray], end: int
-) -> tuple[TensorTiles, int]:
+    tensor: QuantizedTensor, image: DramImage, chip: Chip, pieces: list[np.ndarray], end: int
+) -> TensorTiles:
     tiles, parts = cut(tensor, chip), row_parts(tensor, chip)
-    packed, offsets = [], []
+    is_matrix, by_rows = tensor.kind == "matrix", _is_by_rows(tensor.kind, image.dataflow)
+    by_columns = is_matrix and chip.is_cut_by_columns
+    streams: list[list[PackedTensor]] = []
     for tile in tiles:
-        order, segments = _order(tile, chip.weight_sram.form, chip.mac_array.pes)
-        block = tensor.values[tile.row_start : tile.row_stop, tile.col_start : tile.col_stop]
-        stream = codec.encode(block[order].T, tensor.bits, segments)
-        packed.append(stream)
-        offsets.append(end)
-        padding = -len(stream.data) % chip.dram.burst_bytes
-        pieces += [stream.data, np.zeros(padding, np.uint8)]
-        end += len(stream.data) + padding
-    is_matrix = tensor.kind == "matrix"
+        streams.append([])
+        for piece in _pieces(tile, by_columns):
+            order, segments = _order(piece, image)
+            stream = image.codec.encode(_take(tensor.values, piece, order, by_rows), tensor.bits, segments)
+            streams[-1].append(stream)
+            pieces += [stream.data, np.zeros(-len(stream.data) % chip.dram.burst_bytes, np.uint8)]
+    per_tile = lambda value: np.array([sum(value(p) for p in own) for own in streams], np.int64)  # noqa: E731
+    stored = per_tile(lambda p: -(-len(p.data) // chip.dram.burst_bytes) * chip.dram.burst_bytes)
+    bursts = [np.concatenate([p.burst_symbols for p in own]) for own in streams]
     blocks = [tensor.values[a:b] for a, b in parts] if is_matrix else []
     counts = [nnz_per_pe(block, chip) for block in blocks]
-    packed_form = chip.weight_sram.form == "packed"
-    entries = [entries_per_pe(block, chip) for block in blocks] if packed_form else counts
-    lengths = np.array([len(p.data) for p in packed], np.int64)
-    bursts = [p.burst_symbols for p in packed]
     starts = [start for start, _ in parts]
-    tiles_of = TensorTiles(
+    row_part = np.array([starts.index(t.row_start) if is_matrix and not by_rows else 0 for t in tiles], np.int64)
+    if by_rows:
+        row_part = np.searchsorted(np.array(starts), [t.row_start for t in tiles], side="right") - 1
+    burst_start = np.concatenate([[0], np.cumsum([len(b) for b in bursts])]).astype(np.int64)
+    return TensorTiles(
         name=tensor.name,
         kind=tensor.kind,
         rows=tensor.values.shape[0],
         cols=tensor.values.shape[1],
         bits=tensor.bits,
         nnz=tensor.nnz,
-        pinned=pinned,
         sram_bytes=sram_bytes(tensor, chip),
         entropy_bits_per_weight=entropy_bits_per_weight(tensor.values),
         tiles=tuple(tiles),
         part_rows=tuple(parts),
-        row_part=np.array([starts.index(t.row_start) if is_matrix else 0 for t in tiles], np.int64),
-        offset_bytes=np.array(offsets, np.int64),
-        packed_bytes=lengths,
-        stored_bytes=lengths + (-lengths % chip.dram.burst_bytes),
-        weight_bits=np.array([p.weight_bits for p in packed], np.int64),
-        metadata_bits=np.array([p.metadata_bits for p in packed], np.int64),
-        symbols=np.array([p.symbols for p in packed], np.int64),
-        burst_start=np.concatenate([[0], np.cumsum([len(b) for b in bursts])]).astype(np.int64),
+        row_part=row_part,
+        offset_bytes=end + np.concatenate([[0], np.cumsum(stored)[:-1]]).astype(np.int64),
+        packed_bytes=per_tile(lambda p: len(p.data)),
+        stored_bytes=stored,
+        weight_bits=per_tile(lambda p: p.weight_bits),
+        metadata_bits=per_tile(lambda p: p.metadata_bits),
+        symbols=per_tile(lambda p: p.symbols),
+        tile_nnz=np.array(
+            [np.count_nonzero(tensor.values[t.row_start : t.row_stop, t.col_start : t.col_stop]) for t in tiles],
+            np.int64,
+        ),
+        burst_start=burst_start,
         burst_symbols=np.concatenate([*bursts, np.zeros(0, np.int32)]).astype(np.int64),
         nnz_per_pe=counts,
-        entries_per_pe=entries,
+        entries_per_pe=[entries_per_pe(b, chip) for b in blocks] if chip.weight_sram.form == "packed" else counts,
+        row_masks=row_masks(tensor.values) if by_rows else np.zeros((0, 0), np.uint64),
+        columns=_column_streams(streams, row_part, burst_start, len(parts)) if by_columns else [],
     )
-    return tiles_of, end
+
+
+def _column_streams(
+    streams: list[list[PackedTensor]], row_part: np.ndarray, burst_start: np.ndarray, n_parts: int
+) -> list[ColumnStreams]:
+    out = []
+    for part in range(n_parts):
+        own = np.flatnonzero(row_part == part)
+        packed = [p for i in own for p in streams[i]]
+        lengths = np.array([len(p.burst_symbols) for p in packed], np.int64)
+        start = burst_start[own[0]] + np.concatenate([[0], np.cumsum(lengths)])
+        n_bytes = np.array([len(p.data) for p in packed], np.int64)
+        out.append(ColumnStreams(start, n_bytes, np.array([p.metadata_bits for p in packed], np.int64)))
+    return out

@@ -1,20 +1,21 @@
-"""Cut weight matrices into tiles along the dataflow, choose what stays on the chip, count per PE.
+"""Cut weight matrices into tiles along the dataflow, and count non-zero weights per PE.
 
 ``column_broadcast``: a tile is as many whole columns as a slot holds, of all rows that one
 accumulator set holds. If a matrix has more rows than that it is split into *row parts*, and each
-part broadcasts its activations again. An embedding is cut into rows, because a look-up fetches one.
-Inside a tile weights stand column by column; in packed form, where the array itself reads the
-codec's entries, they stand PE by PE inside a column and each piece can be entered by a pointer (EIE).
+part broadcasts its activations again. ``row_dot``: as many whole rows. An embedding is cut into rows,
+because a look-up fetches one. Inside a tile weights stand column by column (row by row for ``row_dot``); in
+packed form, where the array itself reads the codec's entries, they stand PE by PE inside a column and each
+piece can be entered by a pointer (EIE). A chip that fetches or decodes single columns has each of them on a
+burst of its own.
 """
 
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 import numpy as np
 from numba import njit
 
 from azsim.chip.config import Chip
-from azsim.errors import CapacityError, ChipError
+from azsim.errors import CapacityError
 from azsim.weights.codec_kernels import count_run_entries
 from azsim.weights.tensor import QuantizedTensor
 
@@ -97,6 +98,12 @@ def cut(tensor: QuantizedTensor, chip: Chip) -> list[Tile]:
         return [Tile(r, r + 1, 0, cols) for r in range(rows)]
     tiles = []
     for start, stop in row_parts(tensor, chip):
+        if chip.mac_array.dataflow == "row_dot":
+            row_bits = np.full(stop - start, cols * (8 + MASK_BITS), np.int64)
+            _check_fits(tensor, int(row_bits.max(initial=0)), chip, f"one row of {cols:,} columns")
+            ranges = _fill(row_bits, 8 * chip.weight_sram.tile_bytes)
+            tiles += [Tile(start + a, start + b, 0, cols) for a, b in ranges]
+            continue
         column_bits = _column_bits(tensor, start, stop, chip)
         _check_fits(tensor, int(column_bits.max(initial=0)), chip, f"one column of {stop - start:,} rows")
         tiles += [Tile(start, stop, a, b) for a, b in _fill(column_bits, 8 * chip.weight_sram.tile_bytes)]
@@ -104,7 +111,7 @@ def cut(tensor: QuantizedTensor, chip: Chip) -> list[Tile]:
 
 
 def _fill(column_bits: np.ndarray, capacity_bits: int) -> list[tuple[int, int]]:
-    """Greedy ranges of columns whose bits fit the capacity."""
+    """Greedy ranges of columns (or rows) whose bits fit the capacity."""
     ranges, start, used = [], 0, 0
     for c, bits in enumerate(column_bits):
         if used + bits > capacity_bits:
@@ -171,39 +178,25 @@ def sram_bytes(tensor: QuantizedTensor, chip: Chip) -> int:
     return (bits + 7) // 8
 
 
-def pinned_tensors(tensors: list[QuantizedTensor], chip: Chip) -> tuple[str, ...]:
-    """Names of the tensors that stay in weight SRAM, by ``weight_sram.pin``.
+@njit(cache=True, nogil=True)
+def pack_rows(values, masks):
+    """One bit per weight, 1 where it is not zero: bit c % 64 of word c // 64.
 
-    Raises
-    ------
-    ChipError
-        If a pattern matches no tensor.
-    CapacityError
-        If a tensor that a pattern names does not fit the SRAM beside the tile slots.
+    Parameters
+    ----------
+    values : int8[rows, cols]
+    masks : uint64[rows, ceil(cols / 64)]
+        In: zeros. Out: bits.
     """
-    pin, room = chip.weight_sram.pin, chip.weight_sram.pin_bytes
-    sizes = {tensor.name: sram_bytes(tensor, chip) for tensor in tensors}
-    if pin == "none":
-        return ()
-    if pin == "smallest_first":
-        chosen = []
-        for name in sorted(sizes, key=lambda n: (sizes[n], n)):
-            if sizes[name] > room:
-                break
-            chosen.append(name)
-            room -= sizes[name]
-        return tuple(chosen)
-    chosen = []
-    for pattern in pin:
-        matches = [name for name in sizes if fnmatchcase(name, pattern)]
-        if not matches:
-            raise ChipError(f"weight_sram.pin: {pattern!r} matches no tensor; there are {', '.join(sorted(sizes))}")
-        for name in (m for m in matches if m not in chosen):
-            if sizes[name] > room:
-                raise CapacityError(
-                    f"weight_sram.pin: {name!r} takes {sizes[name]:,} B, but {room:,} B are left beside the tile "
-                    f"slots; raise weight_sram.bytes or pin less"
-                )
-            chosen.append(name)
-            room -= sizes[name]
-    return tuple(chosen)
+    rows, cols = values.shape
+    for r in range(rows):
+        for c in range(cols):
+            if values[r, c] != 0:
+                masks[r, c >> 6] |= np.uint64(1) << np.uint64(c & 63)
+
+
+def row_masks(values: np.ndarray) -> np.ndarray:
+    """uint64[rows, ceil(cols / 64)]: which weights are not zero, for a dataflow that goes along rows."""
+    masks = np.zeros((values.shape[0], -(-values.shape[1] // 64)), np.uint64)
+    pack_rows(np.ascontiguousarray(values), masks)
+    return masks
