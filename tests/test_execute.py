@@ -9,7 +9,7 @@ from networks import HandWrittenCell, noise, transducer, zeros
 from azsim.errors import ModelError, WeightError
 from azsim.execute.elementwise import TABLES
 from azsim.execute.interpreter import Interpreter
-from azsim.execute.kernels import accumulate_columns, lstm_cell
+from azsim.execute.kernels import accumulate_rows, lstm_cell
 from azsim.graph import network_from_modules
 from azsim.graph.evaluate import evaluate_graph
 from azsim.weights.calibrate import calibrate
@@ -140,12 +140,12 @@ def test_a_hidden_state_beside_something_louder_takes_its_scale():
 @pytest.mark.parametrize("left_shift", [0, 3])
 def test_the_kernel_agrees_with_the_obvious_sum(density, left_shift):
     rng = np.random.default_rng(seed=1)
-    weights = rng.integers(-127, 128, (33, 7)).astype(np.int8)
+    weights = rng.integers(-127, 128, (7, 33)).astype(np.int8)
     x = rng.integers(-127, 128, 33).astype(np.int8)
     x[rng.random(33) >= density] = 0
     acc = np.arange(7, dtype=np.int32)
-    accumulate_columns(weights, x, left_shift, np.empty(33, np.int32), acc)
-    np.testing.assert_array_equal(acc, np.arange(7) + (weights.T.astype(int) @ x.astype(int) << left_shift))
+    accumulate_rows(weights, x, left_shift, np.empty(40, np.int16), acc)
+    np.testing.assert_array_equal(acc, np.arange(7) + (weights.astype(int) @ x.astype(int) << left_shift))
 
 
 def test_the_lstm_cell_is_bit_equal_over_its_whole_range():

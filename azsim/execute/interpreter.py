@@ -56,9 +56,9 @@ class Interpreter:
         self.network = quantized.network
         self.planner = Planner(quantized)
         matrices = {name for m in quantized.matrices.values() for name in m.tensors}
-        self.columns = {name: np.ascontiguousarray(weights[name].T) for name in matrices}
+        self.matrices = {name: np.ascontiguousarray(weights[name]) for name in matrices}
         self.rows = {name: weights[name] for name in quantized.tensors if name not in matrices}
-        self._active = np.empty(max((w.shape[0] for w in self.columns.values()), default=1), np.int32)
+        self._wide = np.empty(max((w.shape[1] for w in self.matrices.values()), default=1), np.int16)
         self._start()
 
     def execute(self, frames: np.ndarray, progress: Callable[[int], None] | None = None) -> Execution:
@@ -187,7 +187,7 @@ class Interpreter:
         acc = integers.bias.copy()
         for (_, value), tensor, left in zip(node.parts, integers.tensors, integers.left_shift, strict=True):
             self._recorder.part(by_name[value])
-            kernels.accumulate_columns(self.columns[tensor], by_name[value].array, left, self._active, acc)
+            kernels.accumulate_rows(self.matrices[tensor], by_name[value].array, left, self._wide, acc)
         multiplier, shift = integers.requantize.multiplier, integers.requantize.shift
         if node.op == "matrix":
             dtype = self.quantized.formats[step.prefix + node.outputs[0]].dtype
