@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from azsim.timing.reference import Machine, OpSpec, PartSpec, TileSpec
+from azsim.timing.reference import Machine, OpSpec, PartSpec, Pass, TileSpec
 
 
 def machine_of(chip):
@@ -17,8 +17,12 @@ def machine_of(chip):
         latency_cycles=math.ceil(chip.dram.latency_ns * 1e-9 * chip.clock_hz - 1e-9),
         fifo_bursts=chip.stream.fifo_bursts,
         tile_slots=chip.weight_sram.tile_slots,
+        banks=chip.weight_sram.banks,
+        ports=chip.weight_sram.ports,
         dma_outstanding=chip.stream.dma_outstanding,
         queue_depth=chip.mac_array.queue_depth,
+        broadcast_width=chip.mac_array.broadcast_width,
+        lookahead=chip.mac_array.lookahead,
         fill_cycles=chip.mac_array.fill_cycles,
         accumulator_sets=chip.mac_array.accumulator_sets,
         op_overhead_cycles=chip.controller.op_overhead_cycles,
@@ -26,7 +30,11 @@ def machine_of(chip):
     )
 
 
-def column_work(values, column, chip):
+def lanes_of(tensor, chip):
+    return chip.mac_array.lanes * (2 if chip.mac_array.pair_4_bit_weights and tensor.bits <= 4 else 1)
+
+
+def column_work(values, column, lanes, chip):
     """Cycles each PE spends on one column of a row part."""
     array, packed = chip.mac_array, chip.weight_sram.form == "packed"
     work = []
@@ -43,19 +51,11 @@ def column_work(values, column, chip):
                     run += 1
             entries = max(entries, np.count_nonzero(own) + padding)
         scanned = len(own) if array.skip_weights and not packed else 0
-        work.append(max(1, math.ceil(entries / array.lanes), math.ceil(scanned / array.scan_width)))
+        work.append(max(1, math.ceil(entries / lanes), math.ceil(scanned / array.scan_width)))
     return tuple(work)
 
 
-def tile_spec(tensor, index, weights, active, chip):
-    """One tile under one operand (bool[cols])."""
-    tile = tensor.tiles[index]
-    bursts = tensor.burst_symbols[tensor.burst_start[index] : tensor.burst_start[index + 1]]
-    packed = chip.weight_sram.form == "packed"
-    dec = tuple(1 if packed else max(1, math.ceil(s / chip.codec.symbols_per_cycle)) for s in bursts)
-    if active is None:
-        return TileSpec(dec, (), (), tensor.pinned, is_look_up=True)
-    rows = weights[tile.row_start : tile.row_stop]
+def column_pass(tile, rows, active, lanes, chip):
     work, bubbles, row_before = [], [], 0
     for c in range(tile.col_start, tile.col_stop):
         if not active[c] and chip.mac_array.skip_activations:
@@ -64,42 +64,250 @@ def tile_spec(tensor, index, weights, active, chip):
         row = (c - tile.col_start) // period if period else 0
         bubbles.append(row - row_before)
         row_before = row
-        work.append(column_work(rows, c, chip))
-    return TileSpec(dec, tuple(work), tuple(bubbles), tensor.pinned)
+        work.append(column_work(rows, c, lanes, chip))
+    return Pass(tuple(work), tuple(bubbles))
 
 
-def ops_of(record, image, weights, chip, arrival):
-    """OpSpecs in program order, and the last one of every invocation."""
-    ops, last = [], {}
-    for n in range(len(record)):
-        op = record.ops[record.op[n]]
-        parts = list(range(record.part_start[n], record.part_start[n + 1]))
-        is_look_up = bool(parts) and record.row[parts[0]] >= 0
-        splits = [(0, 1)] if is_look_up or not parts else image.tensors[op.tensors[0]].part_rows
+def row_pass(tile, weights, active, lanes, chip):
+    array, per_pe = chip.mac_array, [[] for _ in range(chip.mac_array.pes)]
+    for r in range(tile.row_start, tile.row_stop):
+        groups = []
+        for start in range(0, len(active), lanes):
+            takes = [
+                c - start
+                for c in range(start, min(start + lanes, len(active)))
+                if (weights[r, c] or not array.skip_weights) and (active[c] or not array.skip_activations)
+            ]
+            groups.append(tuple(takes))
+        per_pe[r % array.pes].append(tuple(groups))
+    return Pass(rows=tuple(tuple(rows) for rows in per_pe))
+
+
+def decode_cycles(symbols, chip):
+    return 1 if chip.weight_sram.form == "packed" else max(1, math.ceil(symbols / chip.codec.symbols_per_cycle))
+
+
+def tile_spec(tensor, index, weights, actives, chip, is_pinned, **more):
+    """One tile under several operands (bool[cols] each; None for a look-up)."""
+    tile = tensor.tiles[index]
+    bursts = range(tensor.burst_start[index], tensor.burst_start[index + 1])
+    dec = tuple(decode_cycles(tensor.burst_symbols[b], chip) for b in bursts)
+    if actives is None:
+        return TileSpec(dec, (), is_pinned, is_look_up=True)
+    lanes = lanes_of(tensor, chip)
+    by_columns = chip.stream.fetch == "active_columns" or chip.stream.bypass_sram
+    if by_columns and not is_pinned:
+        return tile_by_columns(tensor, index, weights, actives, lanes, chip)
+    if chip.mac_array.dataflow == "row_dot":
+        passes = tuple(row_pass(tile, weights, active, lanes, chip) for active in actives)
+    else:
+        rows = weights[tile.row_start : tile.row_stop]
+        passes = tuple(column_pass(tile, rows, active, lanes, chip) for active in actives)
+    return TileSpec(dec, passes, is_pinned, **more)
+
+
+def tile_by_columns(tensor, index, weights, actives, lanes, chip):
+    (active,) = actives
+    tile = tensor.tiles[index]
+    rows = weights[tile.row_start : tile.row_stop]
+    starts = tensor.columns[tensor.row_part[index]].burst_start
+    dec, columns = [], []
+    for c in range(tile.col_start, tile.col_stop):
+        if chip.stream.fetch == "active_columns" and not active[c]:
+            continue
+        own = range(starts[c], starts[c + 1])
+        dec += [decode_cycles(tensor.burst_symbols[b], chip) for b in own]
+        is_used = active[c] or not chip.mac_array.skip_activations
+        columns.append((len(own), max(column_work(rows, c, lanes, chip)) if is_used else 0))
+    waits = chip.stream.fetch == "active_columns"
+    if chip.stream.bypass_sram:
+        return TileSpec(tuple(dec), (), waits_for_input=waits, columns=tuple(columns))
+    return TileSpec(tuple(dec), (column_pass(tile, rows, active, lanes, chip),), waits_for_input=waits)
+
+
+class Program:
+    """OpSpecs in program order; ``last[n]`` is the one that writes what invocation n computes."""
+
+    def __init__(self, record, image, weights, pinned, chip, start):
+        self.record, self.image, self.weights, self.pinned, self.chip = record, image, weights, pinned, chip
+        self.start, self.ops, self.last = start, [], {}
+        self.decides_branch = {b.decision for b in record.branchings}
+        if chip.controller.chunk_frames > 1:
+            self.in_chunks()
+        else:
+            self.in_order()
+
+    def add(self, members, slots, out_passes, decided, fetch_after, frame, keeps=False, frees=None, **more):
+        """An op for each row part: the chosen operands of the invocations, then their output passes."""
+        record, image, chip = self.record, self.image, self.chip
+        op = record.ops[record.op[members[0]]]
+        first = [record.part_start[n] for n in members]
+        is_look_up = bool(op.tensors) and not op.cols[0]
+        splits = [(0, 1)] if is_look_up or not op.tensors else image.tensors[op.tensors[0]].part_rows
         for start, stop in splits:
             specs = []
-            for part, name, cols in zip(parts, op.tensors, op.cols, strict=True):
-                tensor = image.tensors[name]
-                active = None if is_look_up else record.operand(part, cols)
-                tiles = (
-                    [record.row[part]]
-                    if is_look_up
-                    else [i for i, t in enumerate(tensor.tiles) if t.row_start >= start and t.row_stop <= stop]
-                )
-                reads = [last[r] for r in record.reads[record.read_start[part] : record.read_start[part + 1]]]
-                when = int(arrival[record.frame[n]]) if record.part_reads_frame[part] else None
-                specs.append([[tile_spec(tensor, i, weights[name], active, chip) for i in tiles], reads, when])
+            for slot in slots:
+                name, cols = op.tensors[slot], op.cols[slot]
+                tensor, pinned = image.tensors[name], name in self.pinned
+                if is_look_up:
+                    tiles = [tile_spec(tensor, record.row[f + slot], None, None, chip, pinned) for f in first]
+                else:
+                    actives = [record.operand(f + slot, cols) for f in first]
+                    own = [i for i, t in enumerate(tensor.tiles) if t.row_start >= start and t.row_stop <= stop]
+                    tiles = [tile_spec(tensor, i, self.weights[name], actives, chip, pinned) for i in own]
+                reads = [self.last[r] for f in first for r in self.between(record.reads, record.read_start, f + slot)]
+                waits = any(record.part_reads_frame[f + slot] for f in first)
+                specs.append([tiles, reads, int(self.start[frame]) if waits else None])
             if not specs:
                 specs.append([[], [], None])
-            specs[-1][1] += [last[r] for r in record.op_reads[record.op_read_start[n] : record.op_read_start[n + 1]]]
-            if record.reads_frame[n]:
-                specs[-1][2] = int(arrival[record.frame[n]])
+            if out_passes:
+                for n in members:
+                    specs[-1][1] += [self.last[r] for r in self.between(record.op_reads, record.op_read_start, n)]
+                    if record.reads_frame[n]:
+                        specs[-1][2] = int(self.start[frame])
             share = (stop - start) / splits[-1][1]
             unit = chip.vector_unit
-            out = unit.fill_cycles + sum(
-                math.ceil(math.ceil(e * share) / unit.lanes[f]) for f, e in op.functions.items()
+            out = out_passes * (
+                unit.fill_cycles + sum(math.ceil(math.ceil(e * share) / unit.lanes[f]) for f, e in op.functions.items())
             )
-            decided = None if record.decided_by[n] < 0 else last[record.decided_by[n]]
-            ops.append(OpSpec(tuple(PartSpec(tuple(t), tuple(r), a) for t, r, a in specs), out, decided))
-        last[n] = len(ops) - 1
-    return ops
+            parts = tuple(PartSpec(tuple(t), tuple(r), a) for t, r, a in specs)
+            decision = None if decided < 0 else self.last[decided]
+            after = None if fetch_after < 0 else self.last[fetch_after]
+            self.ops.append(OpSpec(parts, out, decision, after, **more))
+        for n in members:
+            self.last[n] = len(self.ops) - 1
+
+    @staticmethod
+    def between(values, starts, i):
+        return [int(v) for v in values[starts[i] : starts[i + 1]]]
+
+    def slots_of(self, n):
+        return range(self.record.part_start[n + 1] - self.record.part_start[n])
+
+    def in_order(self):
+        """Invocation after invocation, with what is fetched in vain before or behind the taken arm."""
+        record, policy = self.record, self.chip.controller.branch_policy
+        before, behind, surprising, last_taken = {}, {}, set(), {}
+        for b in record.branchings if policy != "wait" else ():
+            if b.decision < 0:
+                continue
+            guess = {"likely": [last_taken.get(b.arms, 0)], "both": list(range(len(b.arms)))}[policy]
+            last_taken[b.arms] = b.taken
+            for arm in guess:
+                if arm != b.taken:
+                    late = policy == "both" and arm > b.taken
+                    (behind if late else before).setdefault(b.stop if late else b.start, []).append((arm, b))
+            if b.taken not in guess:
+                surprising |= {n for n in range(b.start, b.stop) if record.decided_by[n] == b.decision}
+        for n in range(len(record) + 1):
+            for arm, b in before.get(n, []) + behind.get(n, []):
+                for op in b.arms[arm]:
+                    self.add_wasted(op, b.decision)
+            if n < len(record):
+                decided = int(record.decided_by[n])
+                after = decided if policy == "wait" or n in surprising else self.search_decision(n)
+                self.add([n], self.slots_of(n), 1, decided, after, record.frame[n])
+
+    def search_decision(self, n):
+        decision = int(self.record.decided_by[n])
+        while decision in self.decides_branch:
+            decision = int(self.record.decided_by[decision])
+        return decision
+
+    def add_wasted(self, op, decision):
+        record, image = self.record, self.image
+        names = [name for name, cols in zip(record.ops[op].tensors, record.ops[op].cols, strict=True) if cols]
+        splits = image.tensors[names[0]].part_rows if names else [(0, 1)]
+        for start, stop in splits:
+            parts = []
+            for name in names:
+                tensor = image.tensors[name]
+                own = [i for i, t in enumerate(tensor.tiles) if t.row_start >= start and t.row_stop <= stop]
+                specs = [tile_spec(tensor, i, self.weights[name], [], self.chip, name in self.pinned) for i in own]
+                parts.append(PartSpec(tuple(specs)))
+            after = self.search_decision(decision)
+            after = None if after < 0 else self.last[after]
+            self.ops.append(OpSpec(tuple(parts), 0, self.last[decision], after, is_wasted=True))
+
+    def needs(self, n, slot=None):
+        record = self.record
+        slots = self.slots_of(n) if slot is None else [slot]
+        found = {r for s in slots for r in self.between(record.reads, record.read_start, record.part_start[n] + s)}
+        if slot is None:
+            found |= set(self.between(record.op_reads, record.op_read_start, n))
+            found |= {int(record.decided_by[n])} & self.decides_branch
+        return found
+
+    def in_chunks(self):
+        """The encoder layer by layer over a chunk of frames, the rest of each frame after it."""
+        record, size = self.record, self.chip.controller.chunk_frames
+        is_encoder = [record.ops[op].graph == record.ops[record.op[self.first_reader()]].graph for op in record.op]
+        n = 0
+        while not is_encoder[n]:
+            self.add([n], self.slots_of(n), 1, self.search_decision(n), self.search_decision(n), record.frame[n])
+            n += 1
+        for chunk_start in range(0, record.n_frames, size):
+            last_frame = min(record.n_frames, chunk_start + size) - 1
+            own = [m for m in range(n, len(record)) if chunk_start <= record.frame[m] <= last_frame]
+            encoder = [m for m in own if is_encoder[m]]
+            decision, todo = self.search_decision(encoder[0]), list(encoder)
+            while todo:
+                blocked = lambda m: self.needs(m) & set(todo)  # noqa: E731, B023
+                leader = next(m for m in todo if not blocked(m))
+                members = []
+                for m in list(todo):
+                    if record.op[m] == record.op[leader] and not blocked(m):
+                        members.append(m)
+                        todo.remove(m)
+                self.add_members(members, decision, last_frame)
+            for m in own:
+                if not is_encoder[m]:
+                    self.add([m], self.slots_of(m), 1, self.search_decision(m), self.search_decision(m), last_frame)
+
+    def first_reader(self):
+        record = self.record
+        for n in range(len(record)):
+            if record.reads_frame[n] or any(
+                record.part_reads_frame[record.part_start[n] + s] for s in self.slots_of(n)
+            ):
+                return n
+
+    def add_members(self, members, decision, frame):
+        record = self.record
+        decided = int(record.decided_by[members[-1]])
+        decided = decided if decided in self.decides_branch else decision
+        slots = list(self.slots_of(members[0]))
+        shared = [s for s in slots if not any(self.needs(m, s) & set(members) for m in members)]
+        recurrent = any(self.needs(m) & set(members) for m in members)
+        has_sums = any(record.row[record.part_start[members[0]] + s] < 0 for s in slots)
+        if len(members) == 1 or not has_sums or (recurrent and not shared):
+            for m in members:
+                self.add([m], slots, 1, decided, decided, frame)
+            return
+        self.add(members, shared if recurrent else slots, 0 if recurrent else len(members), decided, decided, frame)
+        if not recurrent:
+            return
+        rest = [s for s in slots if s not in shared]
+        first = len(self.ops)
+        for m in members:
+            self.add([m], rest, 1, decided, decided, frame, continues=True)
+        streamed = [(p, t) for p, q in enumerate(self.ops[first].parts) for t, x in enumerate(q.tiles) if x.streams]
+        weights = self.chip.weight_sram
+        if len(streamed) <= (weights.tile_slots if weights.ports == 2 else weights.banks):
+            for number in range(first, len(self.ops)):
+                self.share_tiles(number, first, is_last=number == len(self.ops) - 1)
+
+    def share_tiles(self, number, first, is_last):
+        """Tiles stay in their slots from the first op that streams them to the last that uses them."""
+        op, parts = self.ops[number], []
+        for p, part in enumerate(op.parts):
+            tiles = []
+            for t, x in enumerate(part.tiles):
+                streams = self.ops[first].parts[p].tiles[t].streams
+                if streams and number == first:
+                    x = TileSpec(**{**vars(x), "keeps": True})
+                elif streams:
+                    x = TileSpec(**{**vars(x), "dec": (), "frees": (first, p, t) if is_last else None})
+                tiles.append(x)
+            parts.append(PartSpec(tuple(tiles), part.reads, part.arrival))
+        self.ops[number] = OpSpec(**{**vars(op), "parts": tuple(parts)})

@@ -97,3 +97,27 @@ def transducer(seed=0) -> Network:
 
 def noise(frames=12, width=24, seed=1):
     return np.random.default_rng(seed).normal(size=(frames, width)).astype(np.float32)
+
+
+class Stack(nn.Module):
+    """Two LSTM cells with linear layers between and behind: some ops are recurrent, some are not."""
+
+    def __init__(self, inputs=9, cells=14):
+        super().__init__()
+        self.first = nn.LSTMCell(inputs, cells)
+        self.between = nn.Linear(cells, cells)
+        self.second = nn.LSTMCell(cells, cells)
+        self.last = nn.Linear(cells, 5)
+
+    def forward(self, frame, state):
+        h1, c1, h2, c2 = state
+        h1, c1 = self.first(frame, (h1, c1))
+        h2, c2 = self.second(torch.relu(self.between(h1)), (h2, c2))
+        return self.last(h2), (h1, c1, h2, c2)
+
+
+def stack(seed=0) -> Network:
+    """A streaming network without branches or search."""
+    torch.manual_seed(seed)
+    example = (zeros(9), tuple(zeros(14) for _ in range(4)))
+    return network_from_modules("stack", {"step": (Stack(), example)})

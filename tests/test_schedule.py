@@ -1,15 +1,18 @@
 """A real record on a chip: the fast path against the SimPy machine, laws, bounds and equal outputs."""
 
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import naive_program
 import numpy as np
 import pytest
-from networks import noise, transducer
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from networks import noise, stack, transducer
 
-from azsim.chip import Chip, CodecConfig, Controller, Dram, Host, MacArray, Stream, WeightSram
-from azsim.errors import LawError
+from azsim.chip import Chip, CodecConfig, Controller, Dram, Host, MacArray, Stream, VectorUnit, WeightSram
+from azsim.errors import CapacityError, LawError
 from azsim.execute import Interpreter
 from azsim.timing import laws, schedule
 from azsim.timing.account import split_gaps
@@ -20,19 +23,22 @@ from azsim.weights import calibrate, encode, quantize
 HOP_S, FIRST_S = 1e-6, 0.5e-6  # a frame every 500 cycles: frames run into each other
 
 
-@pytest.fixture(scope="module")
-def network():
-    network, frames = transducer(seed=3), noise(6)
-    # prune half of the weights so that codecs and skips have something to do
-    quantized = quantize(network, calibrate(network, [frames]))
+def pruned(network, frames, bits, share):
+    """A quantized network with a share of its weights zero, so that codecs and skips have something to do."""
+    quantized = quantize(network, calibrate(network, [frames]), bits)
     rng = np.random.default_rng(0)
     for tensor in quantized.tensors.values():
-        tensor.values[rng.random(tensor.values.shape) < 0.5] = 0
+        tensor.values[rng.random(tensor.values.shape) < share] = 0
     return quantized, frames
 
 
-def chip_with(codec="zero_mask", form="refilled", pin="none", accumulator_bytes=2048, **array):
-    return Chip(
+@pytest.fixture(scope="module")
+def network():
+    return pruned(transducer(seed=3), noise(6), 8, 0.5)
+
+
+def chip_with(codec="zero_mask", form="refilled", pin="none", accumulator_bytes=2048, parts=None, **array):
+    chip = Chip(
         dram=Dram(latency_ns=30, burst_bytes=16),
         stream=Stream(fifo_bursts=2, dma_outstanding=2),
         codec=CodecConfig(name=codec, symbols_per_cycle=3),
@@ -42,8 +48,12 @@ def chip_with(codec="zero_mask", form="refilled", pin="none", accumulator_bytes=
         controller=Controller(op_overhead_cycles=2, branch_redirect_cycles=3),
         host=Host(feature_us_per_frame=0),
     )  # fmt: skip
+    for part, fields in (parts or {}).items():
+        chip = chip.replace(**{part: getattr(chip, part).replace(**fields)})
+    return chip
 
 
+BIG = 65_536
 CHIPS = {
     "streamed": chip_with(),
     "some pinned": chip_with(pin="smallest_first"),
@@ -52,6 +62,20 @@ CHIPS = {
     "rows split": chip_with(accumulator_bytes=256),
     "one set": chip_with(accumulator_sets=1, bubble_period=5),
     "packed": chip_with("run_length", "packed"),
+    "rows": chip_with(dataflow="row_dot"),
+    "rows with lookahead": chip_with(dataflow="row_dot", lookahead=2, skip_weights=False),
+    "likely": chip_with(parts={"controller": {"branch_policy": "likely"}}),
+    "both": chip_with(parts={"controller": {"branch_policy": "both"}}),
+    "chunks": chip_with(accumulator_bytes=BIG, parts={"controller": {"chunk_frames": 4}}),
+    "chunks in one slot": chip_with(
+        accumulator_bytes=BIG, parts={"controller": {"chunk_frames": 3}, "weight_sram": {"tile_slots": 1}}
+    ),
+    "active columns": chip_with(parts={"stream": {"fetch": "active_columns"}}),
+    "bypass": chip_with(parts={"stream": {"bypass_sram": True}}),
+    "bypass of active columns": chip_with(parts={"stream": {"bypass_sram": True, "fetch": "active_columns"}}),
+    "one port": chip_with(parts={"weight_sram": {"ports": 1, "banks": 2, "tile_slots": 4}}),
+    "three broadcasts a cycle": chip_with(broadcast_width=3),
+    "best pins": chip_with(pin="most_bytes_saved"),
 }
 
 
@@ -62,19 +86,81 @@ def run(network, chip):
     return image, execution, schedule(execution.record, image, chip, HOP_S, FIRST_S)
 
 
-@pytest.mark.parametrize("name", CHIPS)
-def test_a_record_on_a_chip_agrees_with_the_machine_cycle_for_cycle(network, name):
-    chip = CHIPS[name]
+def assert_agrees(network, chip):
     image, execution, timeline = run(network, chip)
     weights = {key: tensor.values for key, tensor in network[0].tensors.items()}
-    ops = naive_program.ops_of(execution.record, image, weights, chip, timeline.frame_arrival)
-    log = Simulation(naive_program.machine_of(chip), ops).run()
-    assert timeline.load_end[timeline.tile_streams].tolist() == log.load_end
-    assert timeline.tile_compute_start.tolist() == log.compute_start
-    assert timeline.tile_compute_end.tolist() == log.compute_end
-    assert timeline.out_end.tolist() == log.out_end
+    program = naive_program.Program(execution.record, image, weights, timeline.pinned, chip, timeline.frame_start)
+    log = Simulation(naive_program.machine_of(chip), program.ops).run()
+    assert timeline.load_start[timeline.tile_loads].tolist() == log.load_start
+    assert timeline.load_end[timeline.tile_loads].tolist() == log.load_end
+    assert timeline.tile_compute_start[timeline.tile_computes].tolist() == log.compute_start
+    assert timeline.tile_compute_end[timeline.tile_computes].tolist() == log.compute_end
+    assert timeline.out_end[~timeline.is_wasted].tolist() == log.out_end
+    return execution, timeline
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_record_on_a_chip_agrees_with_the_machine_cycle_for_cycle(network, name):
+    execution, timeline = assert_agrees(network, CHIPS[name])
     if name == "rows split":
         assert len(timeline.op) > len(execution.record)
+    if name in ("likely", "both"):
+        assert timeline.counts.wasted_bytes > 0, "nothing was fetched in vain, so this proves little"
+    if name == "chunks":  # W_ih of the first layer is one op for a whole chunk, so that it is fetched once for it
+        first = execution.record.ops[0]
+        assert first.name == "encoder/first"
+        loads = timeline.tile_loads & (timeline.op[timeline.tile_op] == 0)
+        assert 0 < loads.sum() < 6 * 2, "six frames, two matrices, at least a tile each"
+
+
+@cache
+def drawn_network(number):
+    """The branching transducer with 8-bit and 4-bit weights, and two LSTM layers without a branch."""
+    if number < 2:
+        return pruned(transducer(seed=3), noise(6), (8, 4)[number], (0.5, 0.7)[number])
+    return pruned(stack(seed=4), noise(7, 9), 8, 0.8)
+
+
+@st.composite
+def chips(draw):
+    """Any chip that the config accepts: one slot, a FIFO of one burst, more lanes than rows, ..."""
+    one = lambda *options: draw(st.sampled_from(options))  # noqa: E731
+    dataflow = one("column_broadcast", "column_broadcast", "row_dot")
+    form = one("refilled", "refilled", "packed") if dataflow == "column_broadcast" else "refilled"
+    by_column = form == "refilled" and dataflow == "column_broadcast" and one(False, False, True)
+    fetch = one("all_columns", "active_columns") if by_column else "all_columns"
+    policy = "wait" if by_column else one("wait", "likely", "both")
+    slots, banks = one((1, 1), (2, 1), (2, 2), (3, 3), (6, 2))
+    return Chip(
+        clock_hz=one(500e6, 333e6),
+        dram=Dram(latency_ns=one(0, 2, 30, 200), burst_bytes=one(8, 16, 64),
+                  bandwidth_bytes_per_s=one(0.3e9, 1.6e9, 50e9)),
+        stream=Stream(fifo_bursts=one(1, 2, 5), dma_outstanding=one(1, 2, 3), fetch=fetch,
+                      bypass_sram=by_column and (fetch == "all_columns" or one(False, True))),
+        codec=CodecConfig(name="run_length" if form == "packed" else one("dense", "zero_mask", "run_length", "huffman"),
+                          symbols_per_cycle=one(1, 3, 16), index_bits=one(2, 4)),
+        weight_sram=WeightSram(bytes=one(16_384, 32_768), tile_slots=slots, banks=banks, tile_bytes=one(900, 2000),
+                               ports=one(1, 2), form=form, pin=one("none", "smallest_first", "most_bytes_saved")),
+        mac_array=MacArray(dataflow=dataflow, pes=one(1, 3, 8, 100), lanes=one(1, 2, 3, 8, 64),
+                           pair_4_bit_weights=one(False, True), skip_weights=one(True, False),
+                           skip_activations=fetch == "active_columns" or one(True, False), scan_width=one(1, 4, 16),
+                           broadcast_width=one(1, 1, 2, 5), queue_depth=one(1, 2, 7), bubble_period=one(0, 0, 3),
+                           lookahead=one(0, 1, 9), fill_cycles=one(0, 7), accumulator_bytes=one(256, 2048, 65_536),
+                           accumulator_sets=one(1, 2, 3)),
+        vector_unit=VectorUnit(fill_cycles=one(0, 8, 60)),
+        controller=Controller(op_overhead_cycles=one(0, 2), branch_redirect_cycles=one(0, 3, 40), branch_policy=policy,
+                              chunk_frames=1 if by_column or policy != "wait" else one(1, 2, 5)),
+        host=Host(feature_us_per_frame=one(0, 1.5)),
+    )  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@given(st.integers(0, 2), chips())
+def test_drawn_chips_agree_with_the_machine_cycle_for_cycle(number, chip):
+    try:
+        assert_agrees(drawn_network(number), chip)
+    except CapacityError:
+        assume(False)
 
 
 def test_outputs_are_bit_equal_on_every_chip(network):
@@ -120,11 +206,11 @@ def test_with_both_skips_off_zeros_change_nothing(network):
 def test_bytes_on_the_bus_are_packed_and_padding(network):
     image, _, timeline = run(network, CHIPS["some pinned"])
     counts = timeline.counts
-    assert any(t.pinned for t in image.tensors.values()) and not all(t.pinned for t in image.tensors.values())
+    assert timeline.pinned and timeline.pinned < set(image.tensors)
     assert counts.dram_read_bytes == sum(counts.packed_bytes.values()) + counts.padding_bytes
     assert counts.dram_read_bytes % 16 == 0
     streamed = sum(op.streamed_bytes for op in timeline.per_op)
-    once = sum(int(t.stored_bytes.sum()) for t in image.tensors.values() if t.pinned)
+    once = sum(int(t.stored_bytes.sum()) for t in image.tensors.values() if t.name in timeline.pinned)
     assert counts.dram_read_bytes == streamed + once + -(-image.table_bytes // 16) * 16
 
 
@@ -144,7 +230,15 @@ def test_weights_on_chip_leave_no_load(network):
     assert "dma" not in timeline.accounts["mac_array"].stall_cycles
 
 
-EMPTY = Edges(*[np.zeros(0, np.int64)] * 10)
+def program_of(tiles):
+    """As much of a program as the laws look at: one op, no loads."""
+    return SimpleNamespace(
+        tile_streams=np.zeros(tiles, bool), op_is_wasted=np.zeros(1, bool), part_op=np.zeros(1, int),
+        tile_part=np.zeros(tiles, int),
+    )  # fmt: skip
+
+
+EMPTY = Edges(*[np.zeros(0, np.int64)] * 11)
 
 
 def with_counts(timeline, **changes):
@@ -173,7 +267,7 @@ DOCTORED = {
 @pytest.mark.parametrize("law", DOCTORED)
 def test_a_doctored_result_breaks_its_law(network, law):
     timeline = run(network, CHIPS["streamed"])[2]
-    program = SimpleNamespace(tile_streams=np.zeros(0, bool))
+    program = program_of(tiles=0)
     laws.check_laws(timeline, EMPTY, program)
     with pytest.raises(LawError, match=law):
         laws.check_laws(DOCTORED[law](timeline), EMPTY, program)
@@ -181,9 +275,11 @@ def test_a_doctored_result_breaks_its_law(network, law):
 
 def test_two_tiles_at_once_break_a_law(network):
     timeline = run(network, CHIPS["streamed"])[2]
-    edges = replace(EMPTY, compute_start=np.array([0, 5]), compute_end=np.array([6, 9]))
+    edges = replace(
+        EMPTY, compute_start=np.array([0, 5]), compute_end=np.array([6, 9]), load_reason=np.zeros(2, np.int64)
+    )
     with pytest.raises(LawError, match="one tile at a time"):
-        laws.check_laws(timeline, edges, SimpleNamespace(tile_streams=np.zeros(0, bool)))
+        laws.check_laws(timeline, edges, program_of(tiles=2))
 
 
 @pytest.mark.parametrize(

@@ -215,8 +215,8 @@ class Chip(Config):
             (by_column and packed,
              "`stream.fetch: active_columns` and `stream.bypass_sram` need weight_sram.form refilled"),
             (by_column and self.controller.chunk_frames > 1,
-             "`stream.fetch: active_columns` and `stream.bypass_sram` need controller.chunk_frames 1: frames of a chunk "
-             "share a fetch, but not their zeros"),
+             "`stream.fetch: active_columns` and `stream.bypass_sram` need controller.chunk_frames 1: frames of a "
+             "chunk share a fetch, but not their zeros"),
             (self.stream.fetch == "active_columns" and not self.mac_array.skip_activations,
              "`stream.fetch: active_columns` needs mac_array.skip_activations"),
             (by_column and self.controller.branch_policy != "wait",

@@ -149,7 +149,7 @@ def _frames(run: Run) -> pd.DataFrame:
 
 def _ops(run: Run) -> pd.DataFrame:
     """One row per op, in program order; the content of ops.csv."""
-    record, image = run.execution.record, run.replay.image
+    record = run.execution.record
     rows = []
     for op, account in zip(record.ops, run.replay.timeline.per_op, strict=True):
         held = {"pinned" if name in run.replay.timeline.pinned else "streamed" for name in op.tensors}

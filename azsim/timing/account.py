@@ -5,10 +5,10 @@ part of a gap that passes before the frame arrives is idle (no work exists); the
 with a reason. Busy, stalled and idle cycles are summed on their own, so that their sum is a law.
 
     mac_array     busy while a tile computes; waits for dma, decoder, input, branch, output
-    broadcaster   busy in cycles in which it sends; waits for a queue; idle while no tile computes and when it has sent all
+    broadcaster   busy in cycles in which it sends; waits for a queue; the rest of its time is idle
     vector_unit   busy while an output pass runs; waits for sums (input)
-    dma           busy while the bus moves bursts; waits for the decoder inside a load, and before
-                  one for a slot, a branch decision, its activations (input), or its own latency and outstanding limit (dma)
+    dma           busy while the bus moves bursts; waits for the decoder inside a load, and before one for a slot, a
+                  branch decision, its activations (input), or its own latency and outstanding limit (dma)
     decoder       busy while it decodes; waits for bursts (dma) inside a load, and for the PEs (slot) where it feeds
                   them past the SRAM; idle between loads
 

@@ -108,8 +108,10 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
     if chip.is_cut_by_columns:
         _load_by_columns(fetch, walk, tables, chip, tile, (mac, edges, waits, held))
     bus_cycles = fetch["stored_bytes"] // burst_bytes * tables.burst_cycles
-    counts = mac, broadcasts, edges, waits, nonzero, effectual, held
-    return Cells(start, tile, *counts, bus_cycles=bus_cycles, **fetch)
+    return Cells(
+        start=start, tile=tile, mac_cycles=mac, broadcasts=broadcasts, broadcast_edges=edges, queue_waits=waits,
+        nonzero=nonzero, effectual=effectual, held_cycles=held, bus_cycles=bus_cycles, **fetch,
+    )  # fmt: skip
 
 
 def _position(record: ActivityRecord) -> np.ndarray:
@@ -132,12 +134,13 @@ def _load_by_columns(
     load, decode, bursts, packed, metadata, taken_symbols, taken, late = (
         np.zeros(len(tile), np.int64) for _ in range(8)
     )
-    load_columns(
+    arguments = (
         *walk, tables.tile_cols, tables.tile_work, tables.column_burst, tables.column_bytes,
         tables.column_metadata_bits, symbols, tables.work.max(axis=1, initial=0).astype(np.int64), tables.dec,
         active_only, chip.mac_array.skip_activations, is_bypass, tables.burst_cycles, tables.latency_cycles,
         np.zeros(chip.stream.fifo_bursts, np.int64), load, decode, bursts, packed, metadata, taken_symbols, taken, late,
     )  # fmt: skip
+    load_columns(*arguments)
     own = tables.tile_streams[tile] & (tables.tile_work[tile] >= 0)
     by_column = {"load_cycles": load, "decode_cycles": decode, "stored_bytes": bursts * chip.dram.burst_bytes,
                  "packed_bytes": packed, "metadata_bits": metadata, "symbols": taken_symbols}  # fmt: skip

@@ -136,3 +136,28 @@ def load_columns(
                 load_cycles[cell] = decoded
                 bursts[cell] = j
                 cell += 1
+
+
+@njit(cache=True, nogil=True)
+def burst_edges(dec, held, fifo_bursts, burst_cycles, latency_cycles, arrive, taken):
+    """When each burst of one load arrives and is taken, in cycles from the start of the load.
+
+    Burst j is on the bus in ``arrive[j] - burst_cycles .. arrive[j]`` and in the decoder in
+    ``taken[j] .. taken[j] + dec[j]``.
+
+    Parameters
+    ----------
+    dec, held : int64[bursts]
+        Cycles to decode a burst, and until the decoder may take the next; the same but in a bypass.
+    fifo_bursts, burst_cycles, latency_cycles : int
+    arrive, taken : int64[bursts]
+        Out.
+    """
+    arrived, decoded = np.int64(0), np.int64(0)
+    for j in range(dec.shape[0]):
+        if j >= fifo_bursts:
+            arrived = max(arrived, taken[j - fifo_bursts] + latency_cycles)
+        arrived += burst_cycles
+        arrive[j] = arrived
+        taken[j] = max(arrived, decoded)
+        decoded = taken[j] + held[j]

@@ -183,7 +183,7 @@ def replay_columns(
             cell = cell_start[part]
             for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
                 finish[:] = 0
-                b, k, sent = np.int64(-1), 0, np.int64(width)
+                b, k, sent = np.int64(-1), np.int64(0), np.int64(width)
                 useful, waits, busy, on = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
                 first = tile_cols[tile, 0]
                 previous = first
@@ -201,7 +201,7 @@ def replay_columns(
                     if at == b:
                         sent += 1
                     else:
-                        sent = 1
+                        sent = np.int64(1)
                         busy += 1
                     b = at
                     if not is_zero:

@@ -254,10 +254,10 @@ class _Chunks:
         if rows * frames > array.accumulator_rows:
             need = 4 * rows * frames * array.accumulator_sets
             raise CapacityError(
-                f"layer {op.name!r}: a chunk of {frames} frames keeps {rows:,} x {frames} sums in one accumulator set, "
-                f"but it holds {array.accumulator_rows:,} (mac_array.accumulator_bytes={array.accumulator_bytes:,} over "
-                f"accumulator_sets={array.accumulator_sets}). Give it mac_array.accumulator_bytes >= {need:,}, or lower "
-                f"controller.chunk_frames."
+                f"layer {op.name!r}: a chunk of {frames} frames keeps {rows:,} x {frames} sums in an accumulator set, "
+                f"but it holds {array.accumulator_rows:,} (mac_array.accumulator_bytes={array.accumulator_bytes:,} "
+                f"over accumulator_sets={array.accumulator_sets}). Give it mac_array.accumulator_bytes >= {need:,}, "
+                f"or lower controller.chunk_frames."
             )
 
 
@@ -280,9 +280,10 @@ def in_chunks(record: ActivityRecord, tables: ChipTables, chip: Chip) -> Units:
         for n in (int(n) for n in own if not is_first_role[n] and n >= first):
             chunks.one(n, chunks.search_decision(n), last_frame)
     columns = {name: np.array([row[name] for row in chunks.rows], np.int64) for name in chunks.rows[0]}
-    columns["is_wasted"], columns["takes_set"] = columns["is_wasted"] > 0, columns["takes_set"] > 0
     start = np.concatenate([[0], np.cumsum([len(m) for m in chunks.members])])
-    return Units(start=start, invocations=np.array([n for m in chunks.members for n in m], np.int64), **columns)
+    invocations = np.array([n for members in chunks.members for n in members], np.int64)
+    is_wasted, takes_set = columns.pop("is_wasted") > 0, columns.pop("takes_set") > 0
+    return Units(start=start, invocations=invocations, is_wasted=is_wasted, takes_set=takes_set, **columns)
 
 
 def _batches(chunks: _Chunks, encoder: list[int]) -> list[list[int]]:

@@ -65,16 +65,18 @@ def measure(op, unit_slots, unit_start, is_wasted, op_groups, group_parts, part_
 
 @njit(cache=True, nogil=True)
 def lay_out(
-    op, unit_start, invocations, unit_slots, decided_by, fetch_after, is_wasted, out_passes, reuse, takes_set, unit_frame,
+    op, unit_start, invocations, unit_slots, decided_by, fetch_after, is_wasted, out_passes, reuse, takes_set,
+    unit_frame,
     part_start, part_reads_frame, reads_frame, read_start, reads, op_read_start, op_reads, row, arrival,
     op_groups, group_parts, group_out_cycles, part_slot, part_tiles, look_up, op_slots, slot_tiles, streams,
     stored_bytes, table_load_cycles, cell_start, cell_mac, cell_load, cell_stored, fill_cycles, by_columns, is_bypass,
     unit_op,
     op_of, op_unit, op_group, op_takes_set, op_decided_by, op_fetch_after, op_is_wasted, op_parts, op_tiles,
     op_out_cycles, part_op, part_arrival, out_read_start, out_reads,
-    tile_part, tile_of, tile_cell, tile_streams, tile_release, waits_for_input, bypasses, load_cycles, mac_cycles, array_cycles,
+    tile_part, tile_of, tile_cell, tile_streams, tile_release, waits_for_input, bypasses, load_cycles, mac_cycles,
+    array_cycles,
 ):  # fmt: skip
-    """Fill the arrays of ``Program`` and ``Invocations``; ``unit_op`` int64[U] is scratch. Sizes were measured before."""
+    """Fill the arrays of ``Program`` and ``Invocations`` (sizes: ``measure``); ``unit_op`` int64[U] is scratch."""
     o, p, r, i = 0, 0, 0, 0
     kept = 0  # first tile of the unit whose tiles are being reused
     for u in range(op.shape[0]):

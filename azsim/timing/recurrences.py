@@ -15,8 +15,8 @@ i counts all tiles in program order, s the streamed ones; a term with an index b
 * An op without tiles is an output pass: it starts at max(out_end[o-1], ready). What an output pass reads beside its
   sums (a cell state) is added to the ready of the op's last part.
 * Pinned and zero-byte tiles take no slot and load at once.
-* A *wasted* tile (of an arm that is not taken) is requested only before the decision. It keeps its slot until
-  free[s] = max(load_end[s], decision + redirect) and is never computed.
+* A *wasted* tile (of an arm that is not taken) is requested only before the decision + redirect; the requester leaves
+  it then, if it still waits for room. Its slot is free at max(load_end[s], decision + redirect); it is never computed.
 * A tile whose columns are chosen by its activations is not requested before ready[part].
 * A tile that *bypasses* the SRAM takes no slot and is computed as it is decoded:
   load_start[s] = max(load_end[s-1], request[s] + latency, compute_end[i-1], ready[part], accumulators_free[op]),
@@ -118,7 +118,7 @@ def run_recurrences(
     ready, ready_reason, request, load_start, load_end, load_reason, compute_start, compute_end, compute_reason,
     out_start, out_end,
 ):  # fmt: skip
-    """Fill the edges of ``Edges`` for a ``Program``; ``streamed``, ``slotted`` int64[I], ``takers`` int64[O] are scratch."""
+    """Fill ``Edges`` for a ``Program``; ``streamed``, ``slotted`` int64[I] and ``takers`` int64[O] are scratch."""
     n_streamed, n_slotted, n_takers = 0, 0, 0
     array_end, vector_end, bus_end, requested = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for o in range(out_cycles.shape[0]):
@@ -158,6 +158,7 @@ def run_recurrences(
                     edge, reason = ready[p], LOAD_AFTER_INPUT
                 if op_is_wasted[o] and edge >= decided:
                     load_reason[i] = NEVER_LOADED
+                    requested = max(requested, decided)
                     request[i] = load_start[i] = load_end[i] = bus_end
                     compute_start[i] = compute_end[i] = array_end
                     continue
@@ -178,7 +179,8 @@ def run_recurrences(
                 n_streamed += 1
                 if op_is_wasted[o]:
                     compute_start[i] = compute_end[i] = max(load_end[i], decided)
-                    continue
+            if op_is_wasted[o]:
+                continue
             start, reason = array_end, WAITED_FOR_ARRAY
             arrived = load_start[i] if tile_bypasses[i] else load_end[i]
             if arrived > start:

@@ -46,8 +46,8 @@ class Pass:
     """A tile under one operand.
 
     ``work`` and ``bubbles`` describe it to a column-broadcast array: cycles of every PE per broadcast, idle
-    broadcast cycles before it. ``rows`` describe it to a row-dot array: for every PE its rows, a row being its groups,
-    a group the lanes that hold a product to be taken.
+    broadcast cycles before it. ``rows`` describe it to a row-dot array: for every PE its rows, a row being its
+    groups, a group the lanes that hold a product to be taken.
     """
 
     work: tuple[tuple[int, ...], ...] = ()
@@ -96,9 +96,9 @@ class PartSpec:
 class OpSpec:
     """Parts that share accumulators, and an output pass.
 
-    ``decided_by`` is the op that decides whether this one runs, ``fetch_after`` the one that its requests wait for; of an
-    op that ``is_wasted`` tiles are fetched until it is decided that it does not run. ``continues`` says that it goes
-    on with the accumulators of the op before it.
+    ``decided_by`` is the op that decides whether this one runs, ``fetch_after`` the one that its requests wait for;
+    of an op that ``is_wasted`` tiles are fetched until it is decided that it does not run. ``continues`` says that
+    it goes on with the accumulators of the op before it.
     """
 
     parts: tuple[PartSpec, ...]
@@ -148,7 +148,7 @@ class Simulation:
         self.started = {key: env.event() for key in keys}
 
     def run(self) -> Log:
-        """Until the last result is written."""
+        """Until the last result is written and the last load, perhaps in vain, has ended."""
         for number in {d for op in self.ops for d in (op.decided_by, op.fetch_after) if d is not None}:
             self.env.process(self._redirect(number))
         for number, op in enumerate(self.ops):
@@ -156,7 +156,8 @@ class Simulation:
                 self.env.process(self._operand(number, position, op, part))
         self.env.process(self._requester())
         self.env.process(self._mac_array())
-        self.env.run(until=self.env.process(self._vector_unit()))
+        self.env.process(self._vector_unit())
+        self.env.run()
         return self.log
 
     def _redirect(self, number: int) -> Steps:
@@ -178,12 +179,14 @@ class Simulation:
     def _requester(self) -> Steps:
         """Requests tiles in program order: a slot first, then a place among the outstanding loads."""
         before, turn = None, 0
+        for key, event in self.loaded.items():
+            if not self.ops[key[0]].parts[key[1]].tiles[key[2]].streams:
+                event.succeed()  # on the chip all the time, or nothing to load
         for number, op in enumerate(self.ops):
             for position, part in enumerate(op.parts):
                 for index, tile in enumerate(part.tiles):
                     key = (number, position, index)
                     if not tile.streams:
-                        self.loaded[key].succeed()
                         continue
                     room = [] if tile.bypasses else self._room(turn)
                     against = self.redirected[op.decided_by] if op.is_wasted and op.decided_by is not None else None
@@ -214,7 +217,7 @@ class Simulation:
 
     def _take(self, containers: list[simpy.Container], against: simpy.Event | None) -> Steps:
         """One of each, or nothing at all if the decision comes first."""
-        taken = []
+        taken: list[simpy.Container] = []
         for container in containers:
             get = container.get(1)
             yield get if against is None else get | against

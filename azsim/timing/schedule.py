@@ -83,7 +83,7 @@ def schedule(
     )
     done = np.zeros(record.n_frames, np.int64)
     np.maximum.at(done, record.frame, edges.out_end[runs.op_of])
-    total = int(max(edges.out_end[-1], frame_end[-1]))
+    total = int(max(edges.out_end[-1], frame_end[-1], edges.load_end.max(initial=0)))
     fetches = Fetches(tables, cells, runs)
     parts, stalled, reason = accounts(
         edges, runs, cells, fetches, start[runs.frame], chip.weight_sram.run_ahead, total

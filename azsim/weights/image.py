@@ -142,7 +142,7 @@ class DramImage:
         """Weights of a tensor as the decoder gives them back, int8[rows, cols]; raises CodecError."""
         tensor = self.tensors[name]
         out = np.zeros((tensor.rows, tensor.cols), np.int8)
-        for i, tile in enumerate(tensor.tiles):
+        for i in range(len(tensor.tiles)):
             start = int(tensor.offset_bytes[i])
             for piece, offset, n_bytes in self._streams(tensor, i):
                 stream = self.data[start + offset : start + offset + n_bytes]
