@@ -8,10 +8,10 @@ torch's dynamic quantization of the LSTM cells and linear layers, stepped frame 
 same greedy search, the taken arm alone.
 
     python experiments/benchmark.py --network amnet --audio models/demo/digits_1.wav
+    python experiments/benchmark.py --network lstm    a large encoder, see benchmark_lstm.py
 """
 
 import statistics
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from benchmark_lstm import QUICK, Size, alternate, large_encoder, median_ratio
 from safetensors.torch import load_file
 
 from azsim.chip import load_chip
@@ -74,21 +75,17 @@ class Native:
         return q.to_vocabulary(torch.relu(q.from_encoder(encoded) + q.from_prediction(predicted))).numpy()[0]
 
 
-def cpu_seconds(work: Callable[[], Any]) -> float:
-    """CPU time of one call, this process, all threads."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
 def main(
-    network: Annotated[str, typer.Option(help="amnet or rnnt")] = "amnet",
+    network: Annotated[str, typer.Option(help="amnet, rnnt or lstm")] = "amnet",
     audio: Annotated[Path, typer.Option(help="a recording")] = Path("models/demo/digits_1.wav"),
     chip: Annotated[str, typer.Option(help="preset or YAML")] = "az1_like",
     rounds: Annotated[int, typer.Option(help="alternating rounds; medians are printed")] = 15,
-    quick: Annotated[bool, typer.Option("--quick", help="three rounds")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="few rounds; a small lstm")] = False,
 ) -> None:
     """Print CPU times of native inference, execution and replay, and their ratios."""
+    if network == "lstm":
+        large_encoder(QUICK if quick else Size())
+        return
     torch.set_num_threads(1)
     loaded = load_network(network)
     speech = load_speech(audio, loaded)
@@ -110,13 +107,10 @@ def main(
         "azsim replay": lambda: replay(quantized, execution, speech, target, image),
     }
     print(f"{network} on {audio.name}, {speech.seconds:.2f} s; native says {run_native().text(loaded.vocabulary)!r}")
-    times: dict[str, list[float]] = {name: [] for name in jobs}
-    for _ in range(3 if quick else rounds):
-        for name, job in jobs.items():
-            times[name].append(cpu_seconds(job))
+    times = alternate(jobs, 3 if quick else rounds)
     base = times["native torch, dynamic int8"]
     for name, seconds in times.items():
-        ratio = statistics.median(a / b for a, b in zip(seconds, base, strict=True))
+        ratio = median_ratio(seconds, base)
         print(f"{name:<28} {1e3 * statistics.median(seconds):9.2f} ms CPU   {ratio:6.2f} x native")
 
 
