@@ -145,6 +145,33 @@ class ActivityRecord:
         np.logical_or.at(reads, np.repeat(np.arange(len(self)), np.diff(self.part_start)), self.part_reads_frame)
         return self.ops[self.op[np.flatnonzero(reads)[0]]].graph if reads.any() else self.ops[0].graph
 
+    def first_frames(self, n_frames: int) -> "ActivityRecord":
+        """The record of the first frames alone, as if the utterance ended there."""
+        n = int((np.cumsum(self.frame >= n_frames) == 0).sum())
+        parts = int(self.part_start[n])
+        return ActivityRecord(
+            ops=self.ops,
+            arms=self.arms,
+            n_frames=min(n_frames, self.n_frames),
+            op=self.op[:n],
+            frame=self.frame[:n],
+            reads_frame=self.reads_frame[:n],
+            part_reads_frame=self.part_reads_frame[:parts],
+            arm=self.arm[:n],
+            decided_by=self.decided_by[:n],
+            part_start=self.part_start[: n + 1],
+            read_start=self.read_start[: parts + 1],
+            reads=self.reads[: self.read_start[parts]],
+            op_read_start=self.op_read_start[: n + 1],
+            op_reads=self.op_reads[: self.op_read_start[n]],
+            row=self.row[:parts],
+            nonzero=self.nonzero[: self.nonzero_start[parts]],
+            nonzero_start=self.nonzero_start[: parts + 1],
+            frame_arm=self.frame_arm[:n_frames],
+            branchings=[b for b in self.branchings if b.stop <= n],
+            state_bytes=self.state_bytes,
+        )
+
     def __len__(self) -> int:
         return len(self.op)
 

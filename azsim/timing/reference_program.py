@@ -1,17 +1,24 @@
 """A record on a chip as a list of ops for the SimPy machine, in plain Python and from the words.
 
-Counts zeros from the weights themselves and takes sizes from the image's directory; uses none of the
-code that it checks.
+Counts zeros from the weights themselves and takes sizes from the image's directory; imports nothing of
+``azsim.timing`` but the SimPy machine, and so uses none of the code that it checks.
 """
 
 import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from azsim.timing.reference import Machine, OpSpec, PartSpec, Pass, TileSpec
+from azsim.chip.config import Chip
+from azsim.execute.record import ActivityRecord
+from azsim.timing.reference import Key, Machine, OpSpec, PartSpec, Pass, TileSpec
+from azsim.weights.image import DramImage, TensorTiles
+from azsim.weights.layout import Tile
 
 
-def machine_of(chip):
+def machine_of(chip: Chip) -> Machine:
+    """The chip's numbers, in cycles."""
     return Machine(
         burst_cycles=math.ceil(chip.dram.burst_bytes / (chip.dram.bandwidth_bytes_per_s / chip.clock_hz)),
         latency_cycles=math.ceil(chip.dram.latency_ns * 1e-9 * chip.clock_hz - 1e-9),
@@ -30,11 +37,12 @@ def machine_of(chip):
     )
 
 
-def lanes_of(tensor, chip):
+def lanes_of(tensor: TensorTiles, chip: Chip) -> int:
+    """Products of a PE and cycle."""
     return chip.mac_array.lanes * (2 if chip.mac_array.pair_4_bit_weights and tensor.bits <= 4 else 1)
 
 
-def column_work(values, column, lanes, chip):
+def column_work(values: np.ndarray, column: int, lanes: int, chip: Chip) -> tuple[int, ...]:
     """Cycles each PE spends on one column of a row part."""
     array, packed = chip.mac_array, chip.weight_sram.form == "packed"
     work = []
@@ -55,7 +63,8 @@ def column_work(values, column, lanes, chip):
     return tuple(work)
 
 
-def column_pass(tile, rows, active, lanes, chip):
+def column_pass(tile: Tile, active: np.ndarray, columns: Mapping[int, tuple[int, ...]], chip: Chip) -> Pass:
+    """A tile under an operand (bool[cols]), given the work of its columns."""
     work, bubbles, row_before = [], [], 0
     for c in range(tile.col_start, tile.col_stop):
         if not active[c] and chip.mac_array.skip_activations:
@@ -64,12 +73,14 @@ def column_pass(tile, rows, active, lanes, chip):
         row = (c - tile.col_start) // period if period else 0
         bubbles.append(row - row_before)
         row_before = row
-        work.append(column_work(rows, c, lanes, chip))
+        work.append(columns[c])
     return Pass(tuple(work), tuple(bubbles))
 
 
-def row_pass(tile, weights, active, lanes, chip):
-    array, per_pe = chip.mac_array, [[] for _ in range(chip.mac_array.pes)]
+def row_pass(tile: Tile, weights: np.ndarray, active: np.ndarray, lanes: int, chip: Chip) -> Pass:
+    """A tile under an operand (bool[cols]), row by row."""
+    array = chip.mac_array
+    per_pe: list[list[tuple[tuple[int, ...], ...]]] = [[] for _ in range(array.pes)]
     for r in range(tile.row_start, tile.row_stop):
         groups = []
         for start in range(0, len(active), lanes):
@@ -83,61 +94,86 @@ def row_pass(tile, weights, active, lanes, chip):
     return Pass(rows=tuple(tuple(rows) for rows in per_pe))
 
 
-def decode_cycles(symbols, chip):
+def decode_cycles(symbols: int, chip: Chip) -> int:
+    """Of one burst."""
     return 1 if chip.weight_sram.form == "packed" else max(1, math.ceil(symbols / chip.codec.symbols_per_cycle))
 
 
-def tile_spec(tensor, index, weights, actives, chip, is_pinned, **more):
-    """One tile under several operands (bool[cols] each; None for a look-up)."""
-    tile = tensor.tiles[index]
-    bursts = range(tensor.burst_start[index], tensor.burst_start[index + 1])
-    dec = tuple(decode_cycles(tensor.burst_symbols[b], chip) for b in bursts)
-    if actives is None:
-        return TileSpec(dec, (), is_pinned, is_look_up=True)
-    lanes = lanes_of(tensor, chip)
-    by_columns = chip.stream.fetch == "active_columns" or chip.stream.bypass_sram
-    if by_columns and not is_pinned:
-        return tile_by_columns(tensor, index, weights, actives, lanes, chip)
-    if chip.mac_array.dataflow == "row_dot":
-        passes = tuple(row_pass(tile, weights, active, lanes, chip) for active in actives)
-    else:
-        rows = weights[tile.row_start : tile.row_stop]
-        passes = tuple(column_pass(tile, rows, active, lanes, chip) for active in actives)
-    return TileSpec(dec, passes, is_pinned, **more)
+class TileSpecs:
+    """Tiles under operands; the work of a column is counted once."""
 
+    def __init__(
+        self, image: DramImage, weights: Mapping[str, np.ndarray], pinned: Collection[str], chip: Chip
+    ) -> None:
+        self.image, self.weights, self.pinned, self.chip = image, weights, pinned, chip
+        self.columns: dict[tuple[str, int, int], tuple[int, ...]] = {}
 
-def tile_by_columns(tensor, index, weights, actives, lanes, chip):
-    (active,) = actives
-    tile = tensor.tiles[index]
-    rows = weights[tile.row_start : tile.row_stop]
-    starts = tensor.columns[tensor.row_part[index]].burst_start
-    dec, columns = [], []
-    for c in range(tile.col_start, tile.col_stop):
-        if chip.stream.fetch == "active_columns" and not active[c]:
-            continue
-        own = range(starts[c], starts[c + 1])
-        dec += [decode_cycles(tensor.burst_symbols[b], chip) for b in own]
-        is_used = active[c] or not chip.mac_array.skip_activations
-        columns.append((len(own), max(column_work(rows, c, lanes, chip)) if is_used else 0))
-    waits = chip.stream.fetch == "active_columns"
-    if chip.stream.bypass_sram:
-        return TileSpec(tuple(dec), (), waits_for_input=waits, columns=tuple(columns))
-    return TileSpec(tuple(dec), (column_pass(tile, rows, active, lanes, chip),), waits_for_input=waits)
+    def of(self, name: str, index: int, actives: list[np.ndarray] | None) -> TileSpec:
+        """Tile ``index`` of a tensor under several operands (bool[cols] each; None for a look-up)."""
+        tensor, chip = self.image.tensors[name], self.chip
+        tile, is_pinned = tensor.tiles[index], name in self.pinned
+        bursts = range(tensor.burst_start[index], tensor.burst_start[index + 1])
+        dec = tuple(decode_cycles(int(tensor.burst_symbols[b]), chip) for b in bursts)
+        if actives is None:
+            return TileSpec(dec, (), is_pinned, is_look_up=True)
+        by_columns = chip.stream.fetch == "active_columns" or chip.stream.bypass_sram
+        if by_columns and not is_pinned:
+            return self.by_columns(tensor, index, actives[0])
+        if chip.mac_array.dataflow == "row_dot":
+            lanes = lanes_of(tensor, chip)
+            return TileSpec(dec, tuple(row_pass(tile, self.weights[name], x, lanes, chip) for x in actives), is_pinned)
+        work = self.work(tensor, tile)
+        return TileSpec(dec, tuple(column_pass(tile, active, work, chip) for active in actives), is_pinned)
+
+    def work(self, tensor: TensorTiles, tile: Tile) -> dict[int, tuple[int, ...]]:
+        """Cycles of every PE for each column of a tile."""
+        lanes, rows = lanes_of(tensor, self.chip), self.weights[tensor.name][tile.row_start : tile.row_stop]
+        for c in range(tile.col_start, tile.col_stop):
+            key = (tensor.name, tile.row_start, c)
+            if key not in self.columns:
+                self.columns[key] = column_work(rows, c, lanes, self.chip)
+        return {c: self.columns[tensor.name, tile.row_start, c] for c in range(tile.col_start, tile.col_stop)}
+
+    def by_columns(self, tensor: TensorTiles, index: int, active: np.ndarray) -> TileSpec:
+        """A tile whose columns are fetched, or given to the PEs, one by one."""
+        chip, tile = self.chip, tensor.tiles[index]
+        work = self.work(tensor, tile)
+        starts = tensor.columns[tensor.row_part[index]].burst_start
+        dec, columns = [], []
+        for c in range(tile.col_start, tile.col_stop):
+            if chip.stream.fetch == "active_columns" and not active[c]:
+                continue
+            own = range(starts[c], starts[c + 1])
+            dec += [decode_cycles(int(tensor.burst_symbols[b]), chip) for b in own]
+            is_used = active[c] or not chip.mac_array.skip_activations
+            columns.append((len(own), max(work[c]) if is_used else 0))
+        waits = chip.stream.fetch == "active_columns"
+        if chip.stream.bypass_sram:
+            return TileSpec(tuple(dec), (), waits_for_input=waits, columns=tuple(columns))
+        return TileSpec(tuple(dec), (column_pass(tile, active, work, chip),), waits_for_input=waits)
 
 
 class Program:
     """OpSpecs in program order; ``last[n]`` is the one that writes what invocation n computes."""
 
-    def __init__(self, record, image, weights, pinned, chip, start):
-        self.record, self.image, self.weights, self.pinned, self.chip = record, image, weights, pinned, chip
-        self.start, self.ops, self.last = start, [], {}
+    def __init__(
+        self, record: ActivityRecord, image: DramImage, weights: Mapping[str, np.ndarray], pinned: Collection[str],
+        chip: Chip, start: np.ndarray,
+    ) -> None:  # fmt: skip
+        self.record, self.image, self.chip, self.start = record, image, chip, start
+        self.specs = TileSpecs(image, weights, pinned, chip)
+        self.ops: list[OpSpec] = []
+        self.last: dict[int, int] = {}
         self.decides_branch = {b.decision for b in record.branchings}
         if chip.controller.chunk_frames > 1:
             self.in_chunks()
         else:
             self.in_order()
 
-    def add(self, members, slots, out_passes, decided, fetch_after, frame, keeps=False, frees=None, **more):
+    def add(
+        self, members: list[int], slots: Sequence[int], out_passes: int, decided: int, fetch_after: int, frame: int,
+        **more: Any,
+    ) -> None:  # fmt: skip
         """An op for each row part: the chosen operands of the invocations, then their output passes."""
         record, image, chip = self.record, self.image, self.chip
         op = record.ops[record.op[members[0]]]
@@ -145,49 +181,57 @@ class Program:
         is_look_up = bool(op.tensors) and not op.cols[0]
         splits = [(0, 1)] if is_look_up or not op.tensors else image.tensors[op.tensors[0]].part_rows
         for start, stop in splits:
-            specs = []
+            specs: list[tuple[list[TileSpec], list[int], list[int]]] = []
             for slot in slots:
                 name, cols = op.tensors[slot], op.cols[slot]
-                tensor, pinned = image.tensors[name], name in self.pinned
                 if is_look_up:
-                    tiles = [tile_spec(tensor, record.row[f + slot], None, None, chip, pinned) for f in first]
+                    tiles = [self.specs.of(name, int(record.row[f + slot]), None) for f in first]
                 else:
                     actives = [record.operand(f + slot, cols) for f in first]
-                    own = [i for i, t in enumerate(tensor.tiles) if t.row_start >= start and t.row_stop <= stop]
-                    tiles = [tile_spec(tensor, i, self.weights[name], actives, chip, pinned) for i in own]
+                    tiles = [self.specs.of(name, i, actives) for i in self.tiles_between(name, start, stop)]
                 reads = [self.last[r] for f in first for r in self.between(record.reads, record.read_start, f + slot)]
                 waits = any(record.part_reads_frame[f + slot] for f in first)
-                specs.append([tiles, reads, int(self.start[frame]) if waits else None])
+                specs.append((tiles, reads, [int(self.start[frame])] if waits else []))
             if not specs:
-                specs.append([[], [], None])
+                specs.append(([], [], []))
             if out_passes:
                 for n in members:
-                    specs[-1][1] += [self.last[r] for r in self.between(record.op_reads, record.op_read_start, n)]
+                    specs[-1][1].extend(self.last[r] for r in self.between(record.op_reads, record.op_read_start, n))
                     if record.reads_frame[n]:
-                        specs[-1][2] = int(self.start[frame])
+                        specs[-1][2].append(int(self.start[frame]))
             share = (stop - start) / splits[-1][1]
             unit = chip.vector_unit
             out = out_passes * (
                 unit.fill_cycles + sum(math.ceil(math.ceil(e * share) / unit.lanes[f]) for f, e in op.functions.items())
             )
-            parts = tuple(PartSpec(tuple(t), tuple(r), a) for t, r, a in specs)
+            parts = tuple(PartSpec(tuple(t), tuple(r), a[0] if a else None) for t, r, a in specs)
             decision = None if decided < 0 else self.last[decided]
             after = None if fetch_after < 0 else self.last[fetch_after]
             self.ops.append(OpSpec(parts, out, decision, after, **more))
         for n in members:
             self.last[n] = len(self.ops) - 1
 
+    def tiles_between(self, name: str, start: int, stop: int) -> list[int]:
+        """Tiles of a tensor in a range of rows."""
+        tiles = self.image.tensors[name].tiles
+        return [i for i, t in enumerate(tiles) if t.row_start >= start and t.row_stop <= stop]
+
     @staticmethod
-    def between(values, starts, i):
+    def between(values: np.ndarray, starts: np.ndarray, i: int) -> list[int]:
+        """Entry i of a ragged array."""
         return [int(v) for v in values[starts[i] : starts[i + 1]]]
 
-    def slots_of(self, n):
+    def slots_of(self, n: int) -> range:
+        """Operands of an invocation."""
         return range(self.record.part_start[n + 1] - self.record.part_start[n])
 
-    def in_order(self):
+    def in_order(self) -> None:
         """Invocation after invocation, with what is fetched in vain before or behind the taken arm."""
         record, policy = self.record, self.chip.controller.branch_policy
-        before, behind, surprising, last_taken = {}, {}, set(), {}
+        before: dict[int, list[Any]] = {}
+        behind: dict[int, list[Any]] = {}
+        surprising: set[int] = set()
+        last_taken: dict[Any, int] = {}
         for b in record.branchings if policy != "wait" else ():
             if b.decision < 0:
                 continue
@@ -208,37 +252,38 @@ class Program:
                 after = decided if policy == "wait" or n in surprising else self.search_decision(n)
                 self.add([n], self.slots_of(n), 1, decided, after, record.frame[n])
 
-    def search_decision(self, n):
+    def search_decision(self, n: int) -> int:
+        """The search's decision before an invocation; -1 for none."""
         decision = int(self.record.decided_by[n])
         while decision in self.decides_branch:
             decision = int(self.record.decided_by[decision])
         return decision
 
-    def add_wasted(self, op, decision):
+    def add_wasted(self, op: int, decision: int) -> None:
+        """What an op of an arm that was not taken would have fetched."""
         record, image = self.record, self.image
         names = [name for name, cols in zip(record.ops[op].tensors, record.ops[op].cols, strict=True) if cols]
         splits = image.tensors[names[0]].part_rows if names else [(0, 1)]
         for start, stop in splits:
             parts = []
             for name in names:
-                tensor = image.tensors[name]
-                own = [i for i, t in enumerate(tensor.tiles) if t.row_start >= start and t.row_stop <= stop]
-                specs = [tile_spec(tensor, i, self.weights[name], [], self.chip, name in self.pinned) for i in own]
+                specs = [self.specs.of(name, i, []) for i in self.tiles_between(name, start, stop)]
                 parts.append(PartSpec(tuple(specs)))
-            after = self.search_decision(decision)
-            after = None if after < 0 else self.last[after]
+            search = self.search_decision(decision)
+            after = None if search < 0 else self.last[search]
             self.ops.append(OpSpec(tuple(parts), 0, self.last[decision], after, is_wasted=True))
 
-    def needs(self, n, slot=None):
+    def needs(self, n: int, slot: int | None = None) -> set[int]:
+        """Invocations that must be done before an operand, or (None) before anything, of n."""
         record = self.record
-        slots = self.slots_of(n) if slot is None else [slot]
+        slots = list(self.slots_of(n)) if slot is None else [slot]
         found = {r for s in slots for r in self.between(record.reads, record.read_start, record.part_start[n] + s)}
         if slot is None:
             found |= set(self.between(record.op_reads, record.op_read_start, n))
             found |= {int(record.decided_by[n])} & self.decides_branch
         return found
 
-    def in_chunks(self):
+    def in_chunks(self) -> None:
         """The encoder layer by layer over a chunk of frames, the rest of each frame after it."""
         record, size = self.record, self.chip.controller.chunk_frames
         is_encoder = [record.ops[op].graph == record.ops[record.op[self.first_reader()]].graph for op in record.op]
@@ -252,11 +297,10 @@ class Program:
             encoder = [m for m in own if is_encoder[m]]
             decision, todo = self.search_decision(encoder[0]), list(encoder)
             while todo:
-                blocked = lambda m: self.needs(m) & set(todo)  # noqa: E731, B023
-                leader = next(m for m in todo if not blocked(m))
-                members = []
+                leader = next(m for m in todo if not self.needs(m) & set(todo))
+                members: list[int] = []
                 for m in list(todo):
-                    if record.op[m] == record.op[leader] and not blocked(m):
+                    if record.op[m] == record.op[leader] and not self.needs(m) & set(todo):
                         members.append(m)
                         todo.remove(m)
                 self.add_members(members, decision, last_frame)
@@ -264,15 +308,14 @@ class Program:
                 if not is_encoder[m]:
                     self.add([m], self.slots_of(m), 1, self.search_decision(m), self.search_decision(m), last_frame)
 
-    def first_reader(self):
+    def first_reader(self) -> int:
+        """The first invocation that reads a frame."""
         record = self.record
-        for n in range(len(record)):
-            if record.reads_frame[n] or any(
-                record.part_reads_frame[record.part_start[n] + s] for s in self.slots_of(n)
-            ):
-                return n
+        reads = lambda n: any(record.part_reads_frame[record.part_start[n] + s] for s in self.slots_of(n))  # noqa: E731
+        return next(n for n in range(len(record)) if record.reads_frame[n] or reads(n))
 
-    def add_members(self, members, decision, frame):
+    def add_members(self, members: list[int], decision: int, frame: int) -> None:
+        """The same op on several frames: what they share first, what is recurrent after it, frame by frame."""
         record = self.record
         decided = int(record.decided_by[members[-1]])
         decided = decided if decided in self.decides_branch else decision
@@ -297,7 +340,7 @@ class Program:
             for number in range(first, len(self.ops)):
                 self.share_tiles(number, first, is_last=number == len(self.ops) - 1)
 
-    def share_tiles(self, number, first, is_last):
+    def share_tiles(self, number: int, first: int, is_last: bool) -> None:
         """Tiles stay in their slots from the first op that streams them to the last that uses them."""
         op, parts = self.ops[number], []
         for p, part in enumerate(op.parts):
@@ -307,7 +350,8 @@ class Program:
                 if streams and number == first:
                     x = TileSpec(**{**vars(x), "keeps": True})
                 elif streams:
-                    x = TileSpec(**{**vars(x), "dec": (), "frees": (first, p, t) if is_last else None})
+                    key: Key | None = (first, p, t) if is_last else None
+                    x = TileSpec(**{**vars(x), "dec": (), "frees": key})
                 tiles.append(x)
             parts.append(PartSpec(tuple(tiles), part.reads, part.arrival))
         self.ops[number] = OpSpec(**{**vars(op), "parts": tuple(parts)})
