@@ -40,6 +40,11 @@ class Speech:
         return len(self.samples) / self.config.sample_rate_hz
 
     @property
+    def hop_s(self) -> float:
+        """Spacing of frames."""
+        return self.config.frame_ms * 1e-3
+
+    @property
     def first_frame_s(self) -> float:
         """When the last sample of the first frame is in."""
         return self.config.shortest_samples / self.config.sample_rate_hz
@@ -147,12 +152,19 @@ def execute(
 
 
 def replay(
-    quantized: QuantizedNetwork, execution: Execution, speech: Speech, chip: Chip, image: DramImage | None = None
+    quantized: QuantizedNetwork,
+    execution: Execution,
+    speech: Speech,
+    chip: Chip,
+    image: DramImage | None = None,
+    ideal: frozenset[str] = frozenset(),
 ) -> Replay:
-    """Time and price a record on a chip, which need not be the one it was executed for."""
+    """Time and price a record on a chip, which need not be the one it was executed for.
+
+    ``ideal`` names parts of the chip that cost no time (``azsim.timing.IDEAL_PARTS``).
+    """
     image = image or encode(quantized.tensors.values(), quantized.tables, chip)
-    hop_s = speech.config.frame_ms * 1e-3
-    timeline = schedule(execution.record, image, chip, hop_s, speech.first_frame_s)
+    timeline = schedule(execution.record, image, chip, speech.hop_s, speech.first_frame_s, ideal)
     return Replay(chip, image, timeline, price(timeline.counts, chip))
 
 

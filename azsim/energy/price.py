@@ -124,6 +124,7 @@ def price(counts: Counts, chip: Chip) -> Energy:
     weight = sram(bank_kb, 64, technology)
     activation = sram(chip.activation_sram_bytes / 1024, 64, technology)
     accumulator = sram(chip.mac_array.accumulator_bytes / chip.mac_array.pes / 1024, 32, technology)
+    copy = sram(chip.mac_array.activation_copy_bytes / 1024, 64, technology)
     fifo = sram(chip.stream.fifo_bursts * chip.dram.burst_bytes / 1024, 64, technology)
     mac = operation("int8_mac", technology)
     bit = operation(f"dram_{chip.dram.standard.lower()}", technology)
@@ -142,13 +143,21 @@ def price(counts: Counts, chip: Chip) -> Energy:
         Line("metadata", "bytes read", counts.metadata_read_bytes, weight.read),
         Line("activation_sram", "bytes read", counts.activation_sram_read_bytes, activation.read),
         Line("activation_sram", "bytes written", counts.activation_sram_write_bytes, activation.write),
+        Line("activation_sram", "bytes read from private copies", counts.activation_copy_read_bytes, copy.read),
+        Line("activation_sram", "bytes written to private copies", counts.activation_copy_write_bytes, copy.write),
         Line("accumulators", "bytes read", counts.accumulator_read_bytes, accumulator.read),
         Line("accumulators", "bytes written", counts.accumulator_write_bytes, accumulator.write),
         Line("decoder", "symbols", counts.decoder_symbols, operation("decoder_symbol", technology)),
         Line("decoder", "FIFO bytes written", counts.decoder_bytes, fifo.write),
         Line("decoder", "FIFO bytes read", counts.decoder_bytes, fifo.read),
         Line("mac_array", "effectual MACs", counts.effectual_macs, mac),
-        Line("mac_array", "gated MACs", counts.gated_macs, mac.times(GATED_SHARE, "gated: 3 % (Eyeriss v2)")),
+        Line(
+            "mac_array",
+            "gated MACs",
+            counts.gated_macs - counts.ungated_macs,
+            mac.times(GATED_SHARE, "gated: 3 % (Eyeriss v2)"),
+        ),
+        Line("mac_array", "MACs with a zero that nothing gates", counts.ungated_macs, mac),
         Line("queues", "pushes and pops", counts.queue_writes, operation("queue_write", technology)),
         *_vector_lines(counts, chip),
         Line(

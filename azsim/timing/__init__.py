@@ -1,8 +1,9 @@
 """Stage 4, when it happens: cycles of loads, tiles and ops on one chip."""
 
 from azsim.timing.counts import Counts
+from azsim.timing.ideal import IDEAL_PARTS
 from azsim.timing.mac_array import column_broadcast_cycles
 from azsim.timing.schedule import schedule
 from azsim.timing.timeline import Account, OpAccount, Timeline
 
-__all__ = ["Account", "Counts", "OpAccount", "Timeline", "column_broadcast_cycles", "schedule"]
+__all__ = ["IDEAL_PARTS", "Account", "Counts", "OpAccount", "Timeline", "column_broadcast_cycles", "schedule"]

@@ -44,16 +44,20 @@ LOAD_REASON = {
 
 
 class Fetches:
-    """Figures of the fetch of each tile of a program: of its cell, or of the tables for one fetched in vain."""
+    """Figures of the fetch of each tile of a program: of its cell, or of the tables for one fetched in vain.
 
-    def __init__(self, tables: ChipTables, cells: Cells, runs: Invocations) -> None:
-        self.tables, self.cells, self.runs = tables, cells, runs
+    Unless columns are fetched or decoded one by one, every cell of a tile has the figures of the tables.
+    """
+
+    def __init__(self, tables: ChipTables, cells: Cells, runs: Invocations, is_cut_by_columns: bool) -> None:
+        self.tables, self.cells, self.runs, self.is_cut_by_columns = tables, cells, runs, is_cut_by_columns
 
     def of(self, name: str, chosen: np.ndarray) -> np.ndarray:
         """``name`` of the chosen tiles, int64."""
-        cell, tile = self.runs.cell[chosen], self.runs.tile[chosen]
-        from_table = getattr(self.tables, f"tile_{name}")[tile]
-        values = getattr(self.cells, name)
+        from_table = getattr(self.tables, f"tile_{name}")[self.runs.tile[chosen]]
+        if not self.is_cut_by_columns:
+            return from_table
+        cell, values = self.runs.cell[chosen], getattr(self.cells, name)
         return np.where(cell >= 0, values[np.maximum(cell, 0)], from_table) if len(values) else from_table
 
     def sum(self, name: str, chosen: np.ndarray) -> int:

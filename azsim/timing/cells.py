@@ -82,19 +82,21 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
     if array.dataflow == "row_dot":
         widest = max((int(c) for op in record.ops for c in op.cols), default=0) // 64 + 1
         lanes = int(tables.tile_lanes.max(initial=1))
-        replay_rows(
+        arguments = (
             *walk, tables.tile_rows, tables.tile_masks, tables.tile_cols, tables.tile_lanes, tables.masks,
             array.skip_weights, array.skip_activations, array.lookahead, is_balanced,
-            np.zeros(widest, np.uint64), np.zeros(widest, np.uint64), np.zeros(lanes, np.int64),
+            *(np.zeros(widest, np.uint64) for _ in range(3)), np.zeros(lanes, np.int64),
             np.zeros(array.pes, np.int64), mac, nonzero, effectual,
         )  # fmt: skip
+        replay_rows(*arguments)
     else:
         widest = int((tables.tile_cols[:, 1] - tables.tile_cols[:, 0]).max(initial=0))
         depth = widest + 1 if is_balanced else array.queue_depth
         replay_columns(
             *walk, tables.tile_cols, tables.tile_work, tables.work, tables.column_nnz, array.skip_activations,
             array.broadcast_width, array.bubble_period, np.zeros(depth, np.int64),
-            np.zeros(tables.work.shape[1], np.int32), mac, broadcasts, edges, nonzero, effectual, waits,
+            np.zeros(tables.work.shape[1], np.int32), np.full((len(tables.tile_cols), 3), -1),
+            mac, broadcasts, edges, nonzero, effectual, waits,
         )  # fmt: skip
     fetch = {
         "load_cycles": tables.tile_load_cycles[tile],
@@ -134,13 +136,13 @@ def _load_by_columns(
     load, decode, bursts, packed, metadata, taken_symbols, taken, late = (
         np.zeros(len(tile), np.int64) for _ in range(8)
     )
-    arguments = (
+    columns = (
         *walk, tables.tile_cols, tables.tile_work, tables.column_burst, tables.column_bytes,
         tables.column_metadata_bits, symbols, tables.work.max(axis=1, initial=0).astype(np.int64), tables.dec,
         active_only, chip.mac_array.skip_activations, is_bypass, tables.burst_cycles, tables.latency_cycles,
         np.zeros(chip.stream.fifo_bursts, np.int64), load, decode, bursts, packed, metadata, taken_symbols, taken, late,
     )  # fmt: skip
-    load_columns(*arguments)
+    load_columns(*columns)
     own = tables.tile_streams[tile] & (tables.tile_work[tile] >= 0)
     by_column = {"load_cycles": load, "decode_cycles": decode, "stored_bytes": bursts * chip.dram.burst_bytes,
                  "packed_bytes": packed, "metadata_bits": metadata, "symbols": taken_symbols}  # fmt: skip

@@ -149,9 +149,42 @@ def work_per_pe(nnz: np.ndarray, entries: np.ndarray, rows: int, bits: int, chip
 
 
 @njit(cache=True, nogil=True)
+def broadcast_tile(
+    work, base, first, stop, nonzero, bits, skips, width, bubble_period, pop_max, finish
+):  # fmt: skip
+    """(cycles in which something is sent, cycles waited for a queue) of one tile; ``finish`` has the PEs' ends.
+
+    Columns ``first`` to ``stop`` of the operand whose bits begin at byte ``bits`` meet rows ``base + column`` of
+    ``work``.
+    """
+    finish[:] = 0
+    b, k, sent = np.int64(-1), np.int64(0), np.int64(width)
+    waits, busy = np.int64(0), np.int64(0)
+    previous = first
+    for c in range(first, stop):
+        if skips and (nonzero[bits + (c >> 3)] >> (c & 7)) & 1 == 0:
+            continue
+        bubble = 0
+        if bubble_period > 0:
+            bubble = (c - first) // bubble_period - (previous - first) // bubble_period
+        earliest = next_edge(b, sent, width, bubble)
+        at = broadcast_column(work, base + c, k, earliest, pop_max, finish)
+        waits += at - earliest
+        if at == b:
+            sent += 1
+        else:
+            sent = np.int64(1)
+            busy += 1
+        b = at
+        previous = c
+        k += 1
+    return busy, waits
+
+
+@njit(cache=True, nogil=True)
 def replay_columns(
     op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_cols, tile_work,
-    work, column_nnz, skip_activations, width, bubble_period, pop_max, finish,
+    work, column_nnz, skip_activations, width, bubble_period, pop_max, finish, whole,
     mac_cycles, broadcasts, edges, nonzeros, effectual, queue_waits,
 ):  # fmt: skip
     """MAC cycles, without fill, of every tile under every operand of a record.
@@ -171,6 +204,9 @@ def replay_columns(
     skip_activations, width, bubble_period : int
     pop_max : int64[D], finish : int32[pes]
         Scratch.
+    whole : int64[tiles, 3]
+        In: -1. A tile whose columns are all broadcast takes the same time whenever they are: cycles, edges and waits
+        are kept here and not worked out again.
     mac_cycles, broadcasts, edges, nonzeros, effectual, queue_waits : int64[cells]
         Out. ``edges`` are cycles in which the broadcaster sends something, ``nonzeros`` activations that are not zero.
     """
@@ -182,37 +218,24 @@ def replay_columns(
             bits = nonzero_start[part]
             cell = cell_start[part]
             for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
-                finish[:] = 0
-                b, k, sent = np.int64(-1), np.int64(0), np.int64(width)
-                useful, waits, busy, on = np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-                first = tile_cols[tile, 0]
-                previous = first
-                for c in range(first, tile_cols[tile, 1]):
-                    is_zero = (nonzero[bits + (c >> 3)] >> (c & 7)) & 1 == 0
-                    if is_zero and skip_activations:
-                        continue
-                    bubble = 0
-                    if bubble_period > 0:
-                        bubble = (c - first) // bubble_period - (previous - first) // bubble_period
-                    column = tile_work[tile] + c
-                    earliest = next_edge(b, sent, width, bubble)
-                    at = broadcast_column(work, column, k, earliest, pop_max, finish)
-                    waits += at - earliest
-                    if at == b:
-                        sent += 1
-                    else:
-                        sent = np.int64(1)
-                        busy += 1
-                    b = at
-                    if not is_zero:
-                        useful += column_nnz[column]
+                first, stop = tile_cols[tile, 0], tile_cols[tile, 1]
+                useful, on = np.int64(0), np.int64(0)
+                for c in range(first, stop):
+                    if (nonzero[bits + (c >> 3)] >> (c & 7)) & 1:
+                        useful += column_nnz[tile_work[tile] + c]
                         on += 1
-                    previous = c
-                    k += 1
-                mac_cycles[cell] = finish.max()
+                k = on if skip_activations else np.int64(stop - first)
+                if k < stop - first or whole[tile, 0] < 0:
+                    busy, waits = broadcast_tile(
+                        work, tile_work[tile], first, stop, nonzero, bits, k < stop - first, width, bubble_period,
+                        pop_max, finish,
+                    )  # fmt: skip
+                    mac_cycles[cell], edges[cell], queue_waits[cell] = finish.max(), busy, waits
+                    if k == stop - first:
+                        whole[tile, 0], whole[tile, 1], whole[tile, 2] = finish.max(), busy, waits
+                else:
+                    mac_cycles[cell], edges[cell], queue_waits[cell] = whole[tile, 0], whole[tile, 1], whole[tile, 2]
                 broadcasts[cell] = k
-                edges[cell] = busy
                 nonzeros[cell] = on
                 effectual[cell] = useful
-                queue_waits[cell] = waits
                 cell += 1

@@ -37,24 +37,45 @@ def ones(word):
 
 
 @njit(cache=True, nogil=True)
-def groups_with_a_product(products, lanes):
-    """Groups of ``lanes`` bits with at least one set; ``lanes`` a power of two up to 64.
+def highest_bits(lanes):
+    """The highest bit of every group of ``lanes`` bits of a word; ``lanes`` a power of two up to 64."""
+    top = np.uint64(0)
+    for g in range(lanes - 1, 64, lanes):
+        top |= np.uint64(1) << np.uint64(g)
+    return top
 
-    Every group's bits are folded onto its lowest one, which is then counted.
+
+@njit(cache=True, nogil=True)
+def groups_with_a_product(word, top):
+    """Groups of a word with at least one bit set; ``top`` of ``highest_bits``.
+
+    A group's lower bits plus all ones carry into its highest bit unless they are zero, and never out of it.
     """
-    pattern = np.uint64(0)
-    for g in range(0, 64, lanes):
-        pattern |= np.uint64(1) << np.uint64(g)
-    count = 0
-    for word in products:
-        if word == 0:
-            continue
-        step = 1
-        while step < lanes:
-            word |= word >> np.uint64(step)
-            step *= 2
-        count += ones(word & pattern)
-    return count
+    below = ~top
+    return ones((((word & below) + below) | word) & top)
+
+
+@njit(cache=True, nogil=True)
+def count_row(masks, at, words, sent, unskipped, top):
+    """(products of which no operand is zero, groups with a product that is not skipped) of one row.
+
+    Parameters
+    ----------
+    masks : uint64[...]
+        The row's words begin at ``at``.
+    words, sent : uint64[words]
+        Activations that are not zero, and those that are not skipped.
+    unskipped : uint64
+        Weights that are not skipped though they are zero: all or none.
+    top : uint64
+        Of ``highest_bits``.
+    """
+    effectual, groups = np.int64(0), np.int64(0)
+    for w in range(words.shape[0]):
+        stored = masks[at + w]
+        effectual += ones(stored & words[w])
+        groups += groups_with_a_product((stored | unskipped) & sent[w], top)
+    return effectual, groups
 
 
 @njit(cache=True, nogil=True)
@@ -79,8 +100,6 @@ def row_cycles(products, lanes, groups, lookahead, upcoming):
     upcoming : int64[lanes]
         Scratch: the group of each lane's next product.
     """
-    if lookahead == 0 and 64 % lanes == 0:
-        return max(1, groups_with_a_product(products, lanes))
     oldest = groups
     for lane in range(lanes):
         upcoming[lane] = next_in_lane(products, 0, lane, lanes, groups)
@@ -108,7 +127,7 @@ def pack_words(nonzero, start, cols, words):
 @njit(cache=True, nogil=True)
 def replay_rows(
     op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_rows, tile_masks, tile_cols,
-    tile_lanes, masks, skip_weights, skip_activations, lookahead, is_balanced, words, products, upcoming, finish,
+    tile_lanes, masks, skip_weights, skip_activations, lookahead, is_balanced, words, sent, products, upcoming, finish,
     mac_cycles, nonzeros, effectual,
 ):  # fmt: skip
     """MAC cycles, without fill, of every tile under every operand of a record; cells as in ``replay_columns``.
@@ -122,12 +141,13 @@ def replay_rows(
     masks : uint64[...]
     is_balanced : bool
         Share the cycles evenly among the PEs: the ideal machine of the stall tree.
-    words, products : uint64[widest], upcoming : int64[lanes], finish : int64[pes]
+    words, sent, products : uint64[widest], upcoming : int64[lanes], finish : int64[pes]
         Scratch.
     mac_cycles, nonzeros, effectual : int64[cells]
         Out. ``nonzeros`` is the number of non-zero activations of the operand.
     """
     pes = finish.shape[0]
+    unskipped = np.uint64(0) if skip_weights else ALL
     for n in range(op.shape[0]):
         for part in range(part_start[n], part_start[n + 1]):
             if row[part] >= 0:
@@ -136,28 +156,30 @@ def replay_rows(
             cols = tile_cols[slot_tiles[slot, 0], 1]
             n_words = (cols + 63) >> 6
             pack_words(nonzero, nonzero_start[part], cols, words[:n_words])
-            on = 0
+            on = np.int64(0)
             for w in range(n_words):
                 on += ones(words[w])
+                sent[w] = words[w] if skip_activations else ALL
+            if cols & 63:
+                sent[n_words - 1] &= (np.uint64(1) << np.uint64(cols & 63)) - np.uint64(1)
             cell = cell_start[part]
             for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
                 lanes = tile_lanes[tile]
                 groups = (cols + lanes - 1) // lanes
                 finish[:] = 0
                 useful = np.int64(0)
+                counts_groups, top = lookahead == 0 and 64 % lanes == 0, highest_bits(min(lanes, 64))
+                pe = tile_rows[tile, 0] % pes
                 for r in range(tile_rows[tile, 0], tile_rows[tile, 1]):
                     at = tile_masks[tile] + r * n_words
-                    for w in range(n_words):
-                        useful += ones(masks[at + w] & words[w])
-                        word = ALL
-                        if w == n_words - 1 and cols & 63:
-                            word = (np.uint64(1) << np.uint64(cols & 63)) - np.uint64(1)
-                        if skip_weights:
-                            word &= masks[at + w]
-                        if skip_activations:
-                            word &= words[w]
-                        products[w] = word
-                    finish[r % pes] += row_cycles(products[:n_words], lanes, groups, lookahead, upcoming)
+                    found, cycles = count_row(masks, at, words[:n_words], sent, unskipped, top)
+                    useful += found
+                    if not counts_groups:
+                        for w in range(n_words):
+                            products[w] = (masks[at + w] | unskipped) & sent[w]
+                        cycles = row_cycles(products[:n_words], lanes, groups, lookahead, upcoming)
+                    finish[pe] += max(1, cycles)
+                    pe = pe + 1 if pe + 1 < pes else 0
                 mac_cycles[cell] = finish.max()
                 if is_balanced:
                     mac_cycles[cell] = (finish.sum() + pes - 1) // pes

@@ -28,7 +28,7 @@ from azsim.timing.laws import check_laws
 from azsim.timing.order import order
 from azsim.timing.program import Invocations, build_program
 from azsim.timing.recurrences import NEVER_LOADED, Edges, solve
-from azsim.timing.tables import ChipTables, tabulate_chip
+from azsim.timing.tables import tabulate_chip
 from azsim.timing.tally import mac_counts, tally
 from azsim.timing.timeline import STALLS, OpAccount, Timeline
 from azsim.weights.image import DramImage
@@ -84,11 +84,12 @@ def schedule(
     done = np.zeros(record.n_frames, np.int64)
     np.maximum.at(done, record.frame, edges.out_end[runs.op_of])
     total = int(max(edges.out_end[-1], frame_end[-1], edges.load_end.max(initial=0)))
-    fetches = Fetches(tables, cells, runs)
+    fetches = Fetches(tables, cells, runs, chip.is_cut_by_columns)
     parts, stalled, reason = accounts(
         edges, runs, cells, fetches, start[runs.frame], chip.weight_sram.run_ahead, total
     )  # fmt: skip
-    counts = tally(record, image, chip, tables, cells, runs, fetches, edges, total)
+    macs = mac_counts(chip, tables, cells)
+    counts = tally(record, image, chip, tables, cells, runs, fetches, edges, total, macs)
     timeline = Timeline(
         clock_hz=chip.clock_hz,
         frame_end=frame_end,
@@ -97,7 +98,7 @@ def schedule(
         frame_done=done,
         op_name=[op.name for op in record.ops],
         accounts=parts,
-        per_op=_per_op(record, chip, tables, cells, runs, fetches, edges, start, stalled, reason),
+        per_op=_per_op(record, macs, cells, runs, fetches, edges, start, stalled, reason),
         counts=counts,
         bounds=_bounds(chip, counts, fetches, runs, edges),
         pinned=tables.pinned,
@@ -156,27 +157,30 @@ def _edges_by_op(record: ActivityRecord, runs: Invocations, edges: Edges) -> dic
 
 
 def _per_op(
-    record: ActivityRecord, chip: Chip, tables: ChipTables, cells: Cells, runs: Invocations, fetches: Fetches,
+    record: ActivityRecord, macs: dict[str, np.ndarray], cells: Cells, runs: Invocations, fetches: Fetches,
     edges: Edges, frame_start: np.ndarray, stalled: np.ndarray, reason: np.ndarray,
 ) -> list[OpAccount]:  # fmt: skip
     """One row per op of the record."""
-    macs, program, n = mac_counts(chip, tables, cells), runs.program, len(record.ops)
-    op_of_cell = np.repeat(np.repeat(record.op, np.diff(record.part_start)), np.diff(cells.start))
-    op_of_tile = runs.op[program.part_op[program.tile_part]]
-    is_wasted = program.op_is_wasted[program.part_op[program.tile_part]]
+    program, n = runs.program, len(record.ops)
+    cells_of = cells.start[record.part_start]  # an invocation's cells, and an op's tiles, are contiguous
+    is_wasted = np.repeat(program.op_is_wasted, np.diff(program.op_tiles))
     loaded = program.tile_streams & (edges.load_reason != NEVER_LOADED)
-    everything = np.ones(len(op_of_tile), bool)
-    stored = np.where(loaded, fetches.of("stored_bytes", everything), 0)
+    stored = np.where(loaded, fetches.of("stored_bytes", np.ones(len(loaded), bool)), 0)
     total = lambda of, values: np.bincount(of, weights=values, minlength=n).astype(np.int64)  # noqa: E731
-    by_reason = {name: total(op_of_tile, np.where(reason == i, stalled, 0)) for i, name in enumerate(STALLS)}
+    of_tiles = lambda values: total(runs.op, _sums(values, program.op_tiles))  # noqa: E731
+    of_cells = lambda values: total(record.op, _sums(values, cells_of))  # noqa: E731
+    late = np.flatnonzero((stalled != 0) & (reason >= 0))
+    op_of_late = runs.op[program.part_op[program.tile_part[late]]]
+    by_both = np.bincount(op_of_late * len(STALLS) + reason[late], stalled[late], n * len(STALLS)).astype(np.int64)
+    by_reason = dict(zip(STALLS, by_both.reshape(n, -1).T, strict=True))
     columns = {
         "invocations": np.bincount(record.op, minlength=n),
-        "mac_cycles": total(op_of_tile, runs.array_cycles),
+        "mac_cycles": of_tiles(runs.array_cycles),
         "out_cycles": total(runs.op, program.out_cycles),
-        "dense_macs": total(op_of_cell, macs["dense"]),
-        "effectual_macs": total(op_of_cell, macs["effectual"]),
-        "streamed_bytes": total(op_of_tile, np.where(is_wasted, 0, stored)),
-        "wasted_bytes": total(op_of_tile, np.where(is_wasted, stored, 0)),
+        "dense_macs": of_cells(macs["dense"]),
+        "effectual_macs": of_cells(macs["effectual"]),
+        "streamed_bytes": of_tiles(np.where(is_wasted, 0, stored)),
+        "wasted_bytes": of_tiles(np.where(is_wasted, stored, 0)),
         "span_cycles": total(runs.op, span_cycles(edges.out_end, frame_start[runs.frame])),
     }
     return [
@@ -187,6 +191,12 @@ def _per_op(
         )
         for i, op in enumerate(record.ops)
     ]
+
+
+def _sums(values: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Of each segment ``start[i]:start[i + 1]``, which may be empty."""
+    until = np.concatenate([[0], np.cumsum(values)])
+    return until[start[1:]] - until[start[:-1]]
 
 
 def span_cycles(out_end: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -24,24 +24,24 @@ def mac_counts(chip: Chip, tables: ChipTables, cells: Cells) -> dict[str, np.nda
     Of rows x cols products, zeros split four: weight zero or not, activation zero or not. Skips take rows or
     columns of that square away, gates make what is left of them cheap.
     """
-    array, is_matrix = chip.mac_array, tables.tile_work[cells.tile] >= 0
-    rows = np.where(is_matrix, rows_of_tile(tables)[cells.tile], 0)
-    cols = (tables.tile_cols[cells.tile, 1] - tables.tile_cols[cells.tile, 0]).astype(np.int64)
-    nnz = np.where(is_matrix, tables.tile_nnz[cells.tile], 0)
-    effectual, on = cells.effectual, cells.nonzero
-    only_weight = nnz - effectual  # weight not zero, activation zero
-    only_activation = rows * on - effectual
-    neither = rows * cols - nnz - rows * on + effectual
+    array, is_matrix = chip.mac_array, tables.tile_work >= 0
+    rows_of, cols_of = np.where(is_matrix, rows_of_tile(tables), 0), np.diff(tables.tile_cols.astype(np.int64))[:, 0]
+    dense, effectual = (rows_of * cols_of)[cells.tile], cells.effectual
     issued, ungated = effectual.copy(), np.zeros_like(effectual)
-    for products, weight_is_zero, activation_is_zero in (
-        (only_weight, False, True), (only_activation, True, False), (neither, True, True),
-    ):  # fmt: skip
+    for weight_is_zero, activation_is_zero in ((False, True), (True, False), (True, True)):
         if (weight_is_zero and array.skip_weights) or (activation_is_zero and array.skip_activations):
             continue
+        stored = np.where(is_matrix, tables.tile_nnz, 0)[cells.tile]
+        sent = rows_of[cells.tile] * cells.nonzero
+        products = {
+            (False, True): stored - effectual,
+            (True, False): sent - effectual,
+            (True, True): dense - stored - sent + effectual,
+        }[weight_is_zero, activation_is_zero]
         issued += products
         if not ((weight_is_zero and array.gate_weights) or (activation_is_zero and array.gate_activations)):
             ungated += products
-    return {"dense": rows * cols, "issued": issued, "effectual": effectual, "ungated": ungated}
+    return {"dense": dense, "issued": issued, "effectual": effectual, "ungated": ungated}
 
 
 def tally(
@@ -54,9 +54,10 @@ def tally(
     fetched: Fetches,
     edges: Edges,
     total: int,
+    mac_counts_of_cells: dict[str, np.ndarray],
 ) -> Counts:
-    """All counts of an utterance that took ``total`` cycles."""
-    macs = {name: int(values.sum()) for name, values in mac_counts(chip, tables, cells).items()}
+    """All counts of an utterance that took ``total`` cycles; ``mac_counts`` are used twice, so they are given."""
+    macs = {name: int(values.sum()) for name, values in mac_counts_of_cells.items()}
     loaded = runs.program.tile_streams & (edges.load_reason != NEVER_LOADED)
     is_wasted = runs.program.op_is_wasted[runs.program.part_op[runs.program.tile_part]]
     used, wasted = loaded & ~is_wasted, loaded & is_wasted
@@ -65,7 +66,9 @@ def tally(
     kinds = np.array([image.tensors[name].kind for name in tables.tensor_names])
     tensor = np.concatenate([tables.tile_tensor[runs.tile[used]], tables.tile_tensor[once]])
     bytes_of = np.concatenate([fetched.of("packed_bytes", used), tables.tile_packed_bytes[once]])
-    packed = {str(k): int(bytes_of[kinds[tensor] == k].sum()) for k in np.unique(kinds[tensor])}
+    fetches = np.bincount(tensor, minlength=len(kinds))
+    by_tensor = np.bincount(tensor, bytes_of, len(kinds)).astype(np.int64)
+    packed = {str(k): int(by_tensor[kinds == k].sum()) for k in np.unique(kinds[fetches > 0])}
     packed["table"] = image.table_bytes
     burst = chip.dram.burst_bytes
     table_stored = -(-image.table_bytes // burst) * burst
