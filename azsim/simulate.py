@@ -21,6 +21,7 @@ from azsim.energy import Energy, price
 from azsim.execute import Execution, FeatureConfig, Interpreter, features, load_audio
 from azsim.graph import Network, load_network
 from azsim.timing import Timeline, schedule
+from azsim.timing.check import Agreement, check
 from azsim.weights import DramImage, QuantizedNetwork, calibrate, encode, quantize
 
 
@@ -166,6 +167,12 @@ def replay(
     image = image or encode(quantized.tensors.values(), quantized.tables, chip)
     timeline = schedule(execution.record, image, chip, speech.hop_s, speech.first_frame_s, ideal)
     return Replay(chip, image, timeline, price(timeline.counts, chip))
+
+
+def check_run(run: Run) -> Agreement:
+    """Time the first frames of a run on the SimPy reference machine as well, and compare every edge."""
+    weights = run.replay.image.decode_all()
+    return check(run.execution.record, run.replay.image, weights, run.chip, run.speech.hop_s, run.speech.first_frame_s)
 
 
 def baselines(run: Run) -> dict[str, Replay]:

@@ -83,9 +83,11 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
         widest = max((int(c) for op in record.ops for c in op.cols), default=0) // 64 + 1
         lanes = int(tables.tile_lanes.max(initial=1))
         arguments = (
-            *walk, tables.tile_rows, tables.tile_masks, tables.tile_cols, tables.tile_lanes, tables.masks,
+            *walk, tables.tile_rows, tables.tile_masks, tables.tile_cols, tables.tile_lanes,
+            tables.tile_counts, tables.tile_nnz, tables.tile_column_nnz, tables.masks,
             array.skip_weights, array.skip_activations, array.lookahead, is_balanced,
-            *(np.zeros(widest, np.uint64) for _ in range(3)), np.zeros(lanes, np.int64),
+            *(np.zeros(widest, np.uint64) for _ in range(3)), np.zeros(64 * widest, np.int32),
+            np.zeros(int(tables.tile_rows.max(initial=0)), np.int64), np.zeros(lanes, np.int64),
             np.zeros(array.pes, np.int64), mac, nonzero, effectual,
         )  # fmt: skip
         replay_rows(*arguments)

@@ -56,26 +56,42 @@ def groups_with_a_product(word, top):
 
 
 @njit(cache=True, nogil=True)
-def count_row(masks, at, words, sent, unskipped, top):
-    """(products of which no operand is zero, groups with a product that is not skipped) of one row.
+def groups_of_rows(masks, sent, unskipped, top, groups):
+    """Groups of every row of a matrix with a product that is not skipped.
 
     Parameters
     ----------
-    masks : uint64[...]
-        The row's words begin at ``at``.
-    words, sent : uint64[words]
-        Activations that are not zero, and those that are not skipped.
+    masks : uint64[words * rows]
+        Word by word, so that the inner loop goes along rows.
+    sent : uint64[words]
+        Activations that are not skipped.
     unskipped : uint64
         Weights that are not skipped though they are zero: all or none.
     top : uint64
         Of ``highest_bits``.
+    groups : int64[rows]
+        Out.
     """
-    effectual, groups = np.int64(0), np.int64(0)
-    for w in range(words.shape[0]):
-        stored = masks[at + w]
-        effectual += ones(stored & words[w])
-        groups += groups_with_a_product((stored | unskipped) & sent[w], top)
-    return effectual, groups
+    rows = groups.shape[0]
+    groups[:] = 0
+    for w in range(sent.shape[0]):
+        active = sent[w]
+        if active == 0:
+            continue
+        words = masks[w * rows : (w + 1) * rows]
+        for r in range(rows):
+            groups[r] += groups_with_a_product((words[r] | unskipped) & active, top)
+
+
+@njit(cache=True, nogil=True)
+def list_columns(words, cols, wanted, out):
+    """Columns whose bit in ``words`` is ``wanted``, written to ``out`` int32[cols]; returns how many."""
+    n = 0
+    for c in range(cols):
+        if (words[c >> 6] >> np.uint64(c & 63)) & np.uint64(1) == wanted:
+            out[n] = c
+            n += 1
+    return n
 
 
 @njit(cache=True, nogil=True)
@@ -127,7 +143,8 @@ def pack_words(nonzero, start, cols, words):
 @njit(cache=True, nogil=True)
 def replay_rows(
     op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_rows, tile_masks, tile_cols,
-    tile_lanes, masks, skip_weights, skip_activations, lookahead, is_balanced, words, sent, products, upcoming, finish,
+    tile_lanes, tile_counts, tile_nnz, column_nnz, masks, skip_weights, skip_activations, lookahead, is_balanced,
+    words, sent, products, listed, groups_of, upcoming, finish,
     mac_cycles, nonzeros, effectual,
 ):  # fmt: skip
     """MAC cycles, without fill, of every tile under every operand of a record; cells as in ``replay_columns``.
@@ -136,12 +153,16 @@ def replay_rows(
     ----------
     tile_rows : int32[tiles, 2]
     tile_masks : int64[tiles]
-        Where the tile's tensor starts in ``masks``, the bit masks of all rows of all tensors, one after another.
+        Where the tile's tensor starts in ``masks``, the bits of all tensors, each word by word over its rows.
     tile_cols : int32[tiles, 2], tile_lanes : int64[tiles]
+    tile_counts : int64[tiles], column_nnz : uint16[...]
+        Where the tile's columns start in ``column_nnz``, their non-zero weights.
+    tile_nnz : int64[tiles]
     masks : uint64[...]
     is_balanced : bool
         Share the cycles evenly among the PEs: the ideal machine of the stall tree.
-    words, sent, products : uint64[widest], upcoming : int64[lanes], finish : int64[pes]
+    words, sent, products : uint64[widest], listed : int32[64 * widest], groups_of : int64[rows]
+    upcoming : int64[lanes], finish : int64[pes]
         Scratch.
     mac_cycles, nonzeros, effectual : int64[cells]
         Out. ``nonzeros`` is the number of non-zero activations of the operand.
@@ -162,21 +183,29 @@ def replay_rows(
                 sent[w] = words[w] if skip_activations else ALL
             if cols & 63:
                 sent[n_words - 1] &= (np.uint64(1) << np.uint64(cols & 63)) - np.uint64(1)
+            few_on = 2 * on < cols  # the shorter list: columns that count, or columns that do not
+            n_listed = list_columns(words, cols, np.uint64(1) if few_on else np.uint64(0), listed)
+            first, last = slot_tiles[slot, 0], slot_tiles[slot, 1] - 1
+            lanes, rows, mask_start = tile_lanes[first], tile_rows[last, 1], tile_masks[first]
+            groups = (cols + lanes - 1) // lanes
+            counts_groups = lookahead == 0 and 64 % lanes == 0
+            if counts_groups:
+                own = masks[mask_start : mask_start + n_words * rows]
+                groups_of_rows(own, sent[:n_words], unskipped, highest_bits(lanes), groups_of[:rows])
             cell = cell_start[part]
-            for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
-                lanes = tile_lanes[tile]
-                groups = (cols + lanes - 1) // lanes
+            for tile in range(first, last + 1):
                 finish[:] = 0
                 useful = np.int64(0)
-                counts_groups, top = lookahead == 0 and 64 % lanes == 0, highest_bits(min(lanes, 64))
+                for i in range(n_listed):
+                    useful += column_nnz[tile_counts[tile] + listed[i]]
+                if not few_on:
+                    useful = tile_nnz[tile] - useful
                 pe = tile_rows[tile, 0] % pes
                 for r in range(tile_rows[tile, 0], tile_rows[tile, 1]):
-                    at = tile_masks[tile] + r * n_words
-                    found, cycles = count_row(masks, at, words[:n_words], sent, unskipped, top)
-                    useful += found
+                    cycles = groups_of[r]
                     if not counts_groups:
                         for w in range(n_words):
-                            products[w] = (masks[at + w] | unskipped) & sent[w]
+                            products[w] = (masks[mask_start + w * rows + r] | unskipped) & sent[w]
                         cycles = row_cycles(products[:n_words], lanes, groups, lookahead, upcoming)
                     finish[pe] += max(1, cycles)
                     pe = pe + 1 if pe + 1 < pes else 0

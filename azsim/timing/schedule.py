@@ -27,7 +27,7 @@ from azsim.timing.counts import Counts
 from azsim.timing.laws import check_laws
 from azsim.timing.order import order
 from azsim.timing.program import Invocations, build_program
-from azsim.timing.recurrences import NEVER_LOADED, Edges, solve
+from azsim.timing.recurrences import Edges, solve
 from azsim.timing.tables import tabulate_chip
 from azsim.timing.tally import mac_counts, tally
 from azsim.timing.timeline import STALLS, OpAccount, Timeline
@@ -84,7 +84,7 @@ def schedule(
     done = np.zeros(record.n_frames, np.int64)
     np.maximum.at(done, record.frame, edges.out_end[runs.op_of])
     total = int(max(edges.out_end[-1], frame_end[-1], edges.load_end.max(initial=0)))
-    fetches = Fetches(tables, cells, runs, chip.is_cut_by_columns)
+    fetches = Fetches(tables, cells, runs, edges, chip.is_cut_by_columns)
     parts, stalled, reason = accounts(
         edges, runs, cells, fetches, start[runs.frame], chip.weight_sram.run_ahead, total
     )  # fmt: skip
@@ -100,9 +100,9 @@ def schedule(
         accounts=parts,
         per_op=_per_op(record, macs, cells, runs, fetches, edges, start, stalled, reason),
         counts=counts,
-        bounds=_bounds(chip, counts, fetches, runs, edges),
+        bounds=_bounds(chip, counts, fetches),
         pinned=tables.pinned,
-        **_edges_by_op(record, runs, edges),
+        **_edges_by_op(record, runs, edges, fetches),
     )
     check_laws(timeline, edges, runs.program)
     return timeline
@@ -122,7 +122,7 @@ def _check_capacity(record: ActivityRecord, chip: Chip) -> None:
         )
 
 
-def _edges_by_op(record: ActivityRecord, runs: Invocations, edges: Edges) -> dict[str, np.ndarray]:
+def _edges_by_op(record: ActivityRecord, runs: Invocations, edges: Edges, fetches: Fetches) -> dict[str, np.ndarray]:
     """The arrays of a Timeline that have one entry per timed op or tile."""
     program = runs.program
     first, last = program.op_tiles[:-1], program.op_tiles[1:]
@@ -147,8 +147,8 @@ def _edges_by_op(record: ActivityRecord, runs: Invocations, edges: Edges) -> dic
         "tile_op": tile_op,
         "tile": runs.tile,
         "tile_cell": runs.cell,
-        "tile_loads": program.tile_streams & (edges.load_reason != NEVER_LOADED),
-        "tile_computes": ~program.op_is_wasted[tile_op],
+        "tile_loads": fetches.loaded,
+        "tile_computes": ~fetches.is_wasted,
         "load_start": edges.load_start,
         "load_end": edges.load_end,
         "tile_compute_start": edges.compute_start,
@@ -163,9 +163,7 @@ def _per_op(
     """One row per op of the record."""
     program, n = runs.program, len(record.ops)
     cells_of = cells.start[record.part_start]  # an invocation's cells, and an op's tiles, are contiguous
-    is_wasted = np.repeat(program.op_is_wasted, np.diff(program.op_tiles))
-    loaded = program.tile_streams & (edges.load_reason != NEVER_LOADED)
-    stored = np.where(loaded, fetches.of("stored_bytes", np.ones(len(loaded), bool)), 0)
+    stored = fetches.of("stored_bytes")
     total = lambda of, values: np.bincount(of, weights=values, minlength=n).astype(np.int64)  # noqa: E731
     of_tiles = lambda values: total(runs.op, _sums(values, program.op_tiles))  # noqa: E731
     of_cells = lambda values: total(record.op, _sums(values, cells_of))  # noqa: E731
@@ -179,8 +177,8 @@ def _per_op(
         "out_cycles": total(runs.op, program.out_cycles),
         "dense_macs": of_cells(macs["dense"]),
         "effectual_macs": of_cells(macs["effectual"]),
-        "streamed_bytes": of_tiles(np.where(is_wasted, 0, stored)),
-        "wasted_bytes": of_tiles(np.where(is_wasted, stored, 0)),
+        "streamed_bytes": of_tiles(fetches.used * stored),
+        "wasted_bytes": of_tiles((fetches.loaded & fetches.is_wasted) * stored),
         "span_cycles": total(runs.op, span_cycles(edges.out_end, frame_start[runs.frame])),
     }
     return [
@@ -211,15 +209,14 @@ def span_cycles(out_end: np.ndarray, start: np.ndarray) -> np.ndarray:
     return np.maximum(0, out_end - np.maximum(before, start))
 
 
-def _bounds(chip: Chip, counts: Counts, fetches: Fetches, runs: Invocations, edges: Edges) -> dict[str, int]:
+def _bounds(chip: Chip, counts: Counts, fetches: Fetches) -> dict[str, int]:
     """Closed-form floors of the working time: no schedule is shorter."""
     array = chip.mac_array
     peak = array.pes * array.lanes * (2 if array.pair_4_bit_weights else 1)
-    loaded = runs.program.tile_streams & (edges.load_reason != NEVER_LOADED)
     sent = 0 if chip.stream.bypass_sram else -(-counts.broadcasts // array.broadcast_width)
     floors = {
         "compute_bound_cycles": max(-(-counts.issued_macs // peak), sent),
-        "bandwidth_bound_cycles": fetches.sum("bus_cycles", loaded),
-        "decode_bound_cycles": fetches.sum("decode_cycles", loaded),
+        "bandwidth_bound_cycles": fetches.total("bus_cycles"),
+        "decode_bound_cycles": fetches.total("decode_cycles"),
     }
     return {**floors, "bound_cycles": max(floors.values())}

@@ -32,6 +32,7 @@ class ChipTables:
     tile_rows: np.ndarray  # int32[tiles, 2]
     tile_work: np.ndarray  # int64[tiles], row of ``work`` of column 0 of the tile's row part; -1 for a look-up
     tile_masks: np.ndarray  # int64[tiles], start of its tensor in ``masks``
+    tile_counts: np.ndarray  # int64[tiles], start of its columns in ``tile_column_nnz``
     tile_lanes: np.ndarray  # int64[tiles], products per PE and cycle
     tile_load_cycles: np.ndarray  # int64[tiles]
     tile_decode_cycles: np.ndarray  # int64[tiles], decoder busy
@@ -51,6 +52,7 @@ class ChipTables:
     column_bytes: np.ndarray  # int64[columns]
     column_metadata_bits: np.ndarray  # int64[columns]
     masks: np.ndarray  # uint64[...], for row_dot
+    tile_column_nnz: np.ndarray  # uint16[...], for row_dot
     dec: np.ndarray  # int64[bursts]
     burst_symbols: np.ndarray  # int64[bursts]
     tile_bus_cycles: np.ndarray  # int64[tiles]
@@ -101,6 +103,7 @@ def tabulate_chip(
     is_pinned = np.repeat([t.name in pinned for t in tensors], n_tiles)
     words = np.array([t.row_masks.size for t in tensors], np.int64)
     mask_start = np.concatenate([[0], np.cumsum(words)[:-1]])
+    counts = np.concatenate([np.full(len(t.tiles), t.cols if t.tile_column_nnz.size else 0) for t in tensors])
     lanes = [chip.mac_array.lanes_for(t.bits) for t in tensors]
     return ChipTables(
         **_ops(record, image, chip, first_tile, is_free="vector_unit" in ideal),
@@ -109,6 +112,7 @@ def tabulate_chip(
         tile_rows=np.array([(t.row_start, t.row_stop) for t in all_tiles], np.int32).reshape(-1, 2),
         tile_work=tile_work,
         tile_masks=np.repeat(mask_start, n_tiles),
+        tile_counts=np.concatenate([[0], np.cumsum(counts)[:-1]]),
         tile_lanes=np.repeat(np.array(lanes, np.int64), n_tiles),
         tile_load_cycles=np.concatenate([load for load, _ in loads]),
         tile_decode_cycles=np.concatenate([busy for _, busy in loads]),
@@ -124,6 +128,7 @@ def tabulate_chip(
         pinned=pinned,
         work=work,
         masks=np.concatenate([*(t.row_masks.reshape(-1) for t in tensors), np.zeros(0, np.uint64)]),
+        tile_column_nnz=np.concatenate([*(t.tile_column_nnz.reshape(-1) for t in tensors), np.zeros(0, np.uint16)]),
         dec=np.concatenate([*decs, np.zeros(0, np.int64)]),
         burst_symbols=np.concatenate([*(t.burst_symbols for t in tensors), np.zeros(0, np.int64)]),
         tile_bus_cycles=stored // chip.dram.burst_bytes * burst_cycles,

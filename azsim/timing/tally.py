@@ -8,7 +8,7 @@ from azsim.timing.account import Fetches, union_cycles
 from azsim.timing.cells import Cells
 from azsim.timing.counts import Counts
 from azsim.timing.program import Invocations
-from azsim.timing.recurrences import NEVER_LOADED, Edges
+from azsim.timing.recurrences import Edges
 from azsim.timing.tables import ChipTables
 from azsim.weights.image import DramImage
 
@@ -51,29 +51,23 @@ def tally(
     tables: ChipTables,
     cells: Cells,
     runs: Invocations,
-    fetched: Fetches,
+    fetches: Fetches,
     edges: Edges,
     total: int,
-    mac_counts_of_cells: dict[str, np.ndarray],
+    fates: dict[str, np.ndarray],
 ) -> Counts:
-    """All counts of an utterance that took ``total`` cycles; ``mac_counts`` are used twice, so they are given."""
-    macs = {name: int(values.sum()) for name, values in mac_counts_of_cells.items()}
-    loaded = runs.program.tile_streams & (edges.load_reason != NEVER_LOADED)
-    is_wasted = runs.program.op_is_wasted[runs.program.part_op[runs.program.tile_part]]
-    used, wasted = loaded & ~is_wasted, loaded & is_wasted
-    in_slots = used & ~runs.program.tile_bypasses | wasted
-    once = np.flatnonzero(~tables.tile_streams & (tables.tile_stored_bytes > 0))
+    """All counts of an utterance that took ``total`` cycles; ``fates`` are those of ``mac_counts``."""
+    macs = {name: int(values.sum()) for name, values in fates.items()}
+    once = ~tables.tile_streams & (tables.tile_stored_bytes > 0)
     kinds = np.array([image.tensors[name].kind for name in tables.tensor_names])
-    tensor = np.concatenate([tables.tile_tensor[runs.tile[used]], tables.tile_tensor[once]])
-    bytes_of = np.concatenate([fetched.of("packed_bytes", used), tables.tile_packed_bytes[once]])
-    fetches = np.bincount(tensor, minlength=len(kinds))
-    by_tensor = np.bincount(tensor, bytes_of, len(kinds)).astype(np.int64)
-    packed = {str(k): int(by_tensor[kinds == k].sum()) for k in np.unique(kinds[fetches > 0])}
+    by_tensor = fetches.used_by_tensor("packed_bytes")
+    by_tensor += np.bincount(tables.tile_tensor[once], tables.tile_packed_bytes[once], len(kinds)).astype(np.int64)
+    packed = {str(k): int(by_tensor[kinds == k].sum()) for k in np.unique(kinds) if by_tensor[kinds == k].any()}
     packed["table"] = image.table_bytes
     burst = chip.dram.burst_bytes
     table_stored = -(-image.table_bytes // burst) * burst
-    read = fetched.sum("stored_bytes", loaded) + int(tables.tile_stored_bytes[once].sum()) + table_stored
-    wasted_bytes = fetched.sum("packed_bytes", wasted)
+    read = fetches.total("stored_bytes") + int(tables.tile_stored_bytes[once].sum()) + table_stored
+    wasted_bytes = fetches.total_in_vain("packed_bytes")
     elements, reads, writes = _vector_work(record, tables)
     sums = elements.get("requantize", 0)
     broadcasts = int(cells.broadcasts.sum())
@@ -82,8 +76,14 @@ def tally(
     copies = sum(int(c) * int(n) for op, n in zip(record.ops, _uses(record), strict=True) for c in op.cols)
     return Counts(
         active_cycles=union_cycles(
-            [edges.compute_start[~is_wasted], edges.out_start, edges.load_start[loaded]],
-            [edges.compute_end[~is_wasted], edges.out_end, edges.load_end[loaded]],
+            edges.compute_start,
+            edges.compute_end,
+            edges.out_start,
+            edges.out_end,
+            edges.load_start,
+            edges.load_end,
+            ~fetches.is_wasted,
+            fetches.loaded,
         ),
         array_cycles=int(runs.array_cycles.sum()),
         utterance_cycles=total,
@@ -100,9 +100,9 @@ def tally(
         pinned_packed_bytes=int(tables.tile_packed_bytes[once].sum()) + image.table_bytes,
         padding_bytes=read - sum(packed.values()) - wasted_bytes,
         wasted_bytes=wasted_bytes,
-        decoder_bytes=fetched.sum("packed_bytes", loaded) + int(tables.tile_packed_bytes[once].sum()),
-        decoder_symbols=fetched.sum("symbols", loaded) + int(tables.tile_symbols[once].sum()),
-        **_weight_memory(chip, tables, cells, runs, fetched, in_slots, once, macs["issued"]),
+        decoder_bytes=fetches.total("packed_bytes") + int(tables.tile_packed_bytes[once].sum()),
+        decoder_symbols=fetches.total("symbols") + int(tables.tile_symbols[once].sum()),
+        **_weight_memory(chip, tables, cells, runs, fetches, once, macs["issued"]),
         activation_sram_read_bytes=reads,
         activation_sram_write_bytes=writes,
         activation_copy_read_bytes=macs["issued"] if is_row_dot else 0,
@@ -137,30 +137,30 @@ def _weight_memory(
     tables: ChipTables,
     cells: Cells,
     runs: Invocations,
-    fetched: Fetches,
-    in_slots: np.ndarray,
+    fetches: Fetches,
     once: np.ndarray,
     issued: int,
 ) -> dict[str, int]:
-    """Bytes into and out of weight SRAM, weights and metadata apart."""
-    written = np.concatenate([runs.tile[in_slots], once])
+    """Bytes into and out of weight SRAM, weights and metadata apart; what bypasses it touches neither."""
+    into_slots = fetches.times_in_vain + (0 if chip.stream.bypass_sram else fetches.times)
+    times = into_slots + once  # pinned tiles are written once
     if chip.weight_sram.form == "packed":
-        metadata = fetched.sum("metadata_bits", in_slots) + int(tables.tile_metadata_bits[once].sum())
-        packed = fetched.sum("packed_bytes", in_slots) + int(tables.tile_packed_bytes[once].sum())
+        metadata = int((times * tables.tile_metadata_bits).sum())
+        packed = int((times * tables.tile_packed_bytes).sum())
         return {
             "weight_sram_write_bytes": (8 * packed - metadata) // 8,
             "weight_sram_read_bytes": issued,
             "metadata_write_bytes": metadata // 8,
             "metadata_read_bytes": issued * chip.codec.index_bits // 8,
         }
-    size = int(tables.tile_size[written].sum())
-    rows = rows_of_tile(tables)[cells.tile]
-    from_sram = np.ones(len(cells.tile), bool)
-    from_sram[runs.cell[runs.program.tile_bypasses]] = False
+    size = int((times * tables.tile_size).sum())
     if chip.mac_array.dataflow == "row_dot":
-        read, scanned = issued, int(tables.tile_size[cells.tile[tables.tile_work[cells.tile] >= 0]].sum())
+        is_matrix = tables.tile_work >= 0
+        read, scanned = issued, int((is_matrix * tables.tile_size)[cells.tile].sum())
     else:
-        read = scanned = int((rows * cells.broadcasts)[from_sram].sum())
+        sent = rows_of_tile(tables)[cells.tile] * cells.broadcasts
+        sent[runs.cell[runs.program.tile_bypasses]] = 0
+        read = scanned = int(sent.sum())
     masked = chip.mac_array.skip_weights
     return {
         "weight_sram_write_bytes": size,

@@ -53,8 +53,10 @@ class TensorTiles:
         Symbols that complete in burst j of tile i: ``burst_symbols[burst_start[i] + j]``.
     entries_per_pe, nnz_per_pe : list of uint16[cols, pes]
         Per row part. Entries are what the array must work through when it reads packed form.
-    row_masks : uint64[rows, ceil(cols / 64)]
+    row_masks : uint64[ceil(cols / 64), rows]
         For ``row_dot``: one bit per weight, 1 where it is not zero; empty otherwise.
+    tile_column_nnz : uint16[n, cols]
+        For ``row_dot``: non-zero weights of each column of a tile; empty otherwise.
     columns : list of ColumnStreams
         Per row part, where each column has a stream of its own; empty otherwise.
     """
@@ -82,6 +84,7 @@ class TensorTiles:
     nnz_per_pe: list[np.ndarray] = field(repr=False)
     entries_per_pe: list[np.ndarray] = field(repr=False)
     row_masks: np.ndarray = field(repr=False)
+    tile_column_nnz: np.ndarray = field(repr=False)
     columns: "list[ColumnStreams]" = field(repr=False)
 
     @property
@@ -303,6 +306,11 @@ def _encode_tensor(
         nnz_per_pe=counts,
         entries_per_pe=[entries_per_pe(b, chip) for b in blocks] if chip.weight_sram.form == "packed" else counts,
         row_masks=row_masks(tensor.values) if by_rows else np.zeros((0, 0), np.uint64),
+        tile_column_nnz=(
+            np.add.reduceat(tensor.values != 0, [t.row_start for t in tiles], axis=0, dtype=np.uint16)
+            if by_rows
+            else np.zeros((0, 0), np.uint16)
+        ),
         columns=_column_streams(streams, row_part, burst_start, len(parts)) if by_columns else [],
     )
 

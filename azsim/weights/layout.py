@@ -185,18 +185,18 @@ def pack_rows(values, masks):
     Parameters
     ----------
     values : int8[rows, cols]
-    masks : uint64[rows, ceil(cols / 64)]
-        In: zeros. Out: bits.
+    masks : uint64[ceil(cols / 64), rows]
+        In: zeros. Out: bits; word by word, so that a loop over the rows of a word goes through memory in order.
     """
     rows, cols = values.shape
     for r in range(rows):
         for c in range(cols):
             if values[r, c] != 0:
-                masks[r, c >> 6] |= np.uint64(1) << np.uint64(c & 63)
+                masks[c >> 6, r] |= np.uint64(1) << np.uint64(c & 63)
 
 
 def row_masks(values: np.ndarray) -> np.ndarray:
-    """uint64[rows, ceil(cols / 64)]: which weights are not zero, for a dataflow that goes along rows."""
-    masks = np.zeros((values.shape[0], -(-values.shape[1] // 64)), np.uint64)
+    """uint64[ceil(cols / 64), rows]: which weights are not zero, for a dataflow that goes along rows."""
+    masks = np.zeros((-(-values.shape[1] // 64), values.shape[0]), np.uint64)
     pack_rows(np.ascontiguousarray(values), masks)
     return masks
