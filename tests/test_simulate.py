@@ -14,6 +14,7 @@ from azsim import baselines, load_chip, simulate
 from azsim.chip import describe_chip
 from azsim.cli import app
 from azsim.errors import CodecError, OutputError
+from azsim.explain import explain
 from azsim.report import tabulate, write_report
 from azsim.simulate import execute
 
@@ -28,7 +29,7 @@ def run(recording):
 
 @pytest.fixture(scope="module")
 def tables(run):
-    return tabulate(run, baselines(run))
+    return tabulate(run, baselines(run), explain(run))
 
 
 def invoke(*arguments):

@@ -46,7 +46,7 @@ def test_the_demo_is_transcribed_in_integers(quantized):
 
 def test_the_amnet_does_not_simply_fit_and_takes_both_arms():
     run = simulate("amnet", DEMO / UTTERANCES[0]["file"])
-    held = {t.pinned for t in run.replay.image.tensors.values()}
+    held = {name in run.replay.timeline.pinned for name in run.replay.image.tensors}
     assert held == {True, False}
     assert len(set(run.execution.record.frame_arm)) == 2
     assert run.replay.timeline.accounts["dma"].busy_cycles > 0

@@ -11,6 +11,7 @@ from azsim.simulate import Run
 INK, GRID, PAPER = "#1f2933", "#e4e7eb", "rgba(0,0,0,0)"
 COLORS = {"busy": "#2563eb", "output pass": "#60a5fa", "dma": "#dc2626", "decoder": "#ea580c", "slot": "#f59e0b",
           "queue": "#d97706", "input": "#a3a3a3", "output": "#7c3aed", "branch": "#db2777"}  # fmt: skip
+OPS = ("#2563eb", "#f59e0b", "#059669", "#db2777", "#7c3aed", "#94a3b8")
 ARMS = ("#2563eb", "#f59e0b", "#059669", "#db2777")
 
 
@@ -81,6 +82,29 @@ def cycles_figure(tables: Tables, clock_hz: float) -> go.Figure:
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title_text="microseconds over the utterance")
     return _style(figure, 120 + 34 * len(ops))
+
+
+def stall_tree_figure(tables: Tables, clock_hz: float) -> go.Figure:
+    """What each part of the chip costs, in microseconds of work saved if it were ideal, by op."""
+    ops, parts = tables.stall_tree_ops, tables.stall_tree.iloc[:-1]
+    columns = [f"{part}_cycles" for part in parts.part]
+    weight = ops[columns].abs().sum(axis=1)
+    shown = list(weight.sort_values(ascending=False).index[:5])
+    figure = go.Figure()
+    pieces = [(ops.op[i], ops.loc[i, columns]) for i in shown]
+    if len(ops) > len(shown):
+        pieces.append(("all other ops", ops.drop(index=shown)[columns].sum()))
+    labels = [part.replace("_", " ") for part in parts.part][::-1]
+    for color, (op, cycles) in zip(OPS, pieces, strict=False):
+        figure.add_trace(
+            go.Bar(
+                y=labels, x=cycles.to_numpy(float)[::-1] / clock_hz * 1e6, orientation="h", name=op, marker_color=color,
+                hovertemplate="%{y} in " + op + ": %{x:,.1f} us<extra></extra>",
+            )
+        )  # fmt: skip
+    figure.update_layout(barmode="relative")
+    figure.update_xaxes(title_text="microseconds of work that would be saved")
+    return _style(figure, 340)
 
 
 def roofline_figure(run: Run, tables: Tables) -> go.Figure:

@@ -36,6 +36,7 @@ def render(run: Run, tables: Tables, dense_energy: pd.DataFrame, described: Desc
     plots = {
         "latency": figures.latency_figure(run, tables),
         "cycles": figures.cycles_figure(tables, run.chip.clock_hz),
+        "stall_tree": figures.stall_tree_figure(tables, run.chip.clock_hz),
         "roofline": figures.roofline_figure(run, tables),
         "codecs": figures.codec_figure(tables),
         "energy": figures.energy_figure(tables, dense_energy),
@@ -48,6 +49,7 @@ def render(run: Run, tables: Tables, dense_energy: pd.DataFrame, described: Desc
         cards=_cards(tables.headline),
         latency_sentence=_latency_sentence(tables),
         wait_sentence=_wait_sentence(tables),
+        stall_sentence=_stall_sentence(tables),
         energy_sentence=_energy_sentence(tables),
         figures={name: _plot(figure, name) for name, figure in plots.items()},
         tables={
@@ -55,6 +57,9 @@ def render(run: Run, tables: Tables, dense_energy: pd.DataFrame, described: Desc
             "accounts": table(tables.accounts),
             "energy_lines": table(tables.energy_lines),
             "savings": table(tables.savings),
+            "stall_tree": table(tables.stall_tree),
+            "stall_tree_ops": table(tables.stall_tree_ops),
+            "area": table(tables.area),
             "bandwidth": table(tables.bandwidth),
             "tensors": table(tables.tensors),
             "density": table(tables.density),
@@ -179,6 +184,18 @@ def _wait_sentence(tables: Tables) -> str:
         f"The MAC array waits most for {what}: {h['waits_most_for_cycles']:,} cycles against {busy:,} busy ones, "
         f"most of all in {h['waits_most_in']}. Floors: compute {h['compute_bound_cycles']:,}, "
         f"bandwidth {h['bandwidth_bound_cycles']:,}, decode {h['decode_bound_cycles']:,} cycles."
+    )
+
+
+def _stall_sentence(tables: Tables) -> str:
+    parts, together = tables.stall_tree.iloc[:-1], tables.stall_tree.iloc[-1]
+    worst = parts.loc[parts.saved_cycles.idxmax()]
+    if worst.saved_cycles <= 0:
+        return "No part costs anything on its own."
+    return (
+        f"{worst.part.replace('_', ' ').capitalize()} costs most: {100 * worst.share:.1f} % of the work would go if "
+        f"{worst['if ideal']}. Without all of these parts {100 * together.share:.1f} % would go. Costs do not add up, "
+        "because parts hide each other."
     )
 
 

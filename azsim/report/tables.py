@@ -11,6 +11,8 @@ import pandas as pd
 
 from azsim import __version__
 from azsim.chip import Chip
+from azsim.energy import area
+from azsim.explain import StallTree
 from azsim.graph.inspect import OpRow, coverage, inspect_network
 from azsim.simulate import Replay, Run
 from azsim.weights import encode
@@ -31,6 +33,9 @@ class Tables:
     energy_lines: pd.DataFrame
     bandwidth: pd.DataFrame
     savings: pd.DataFrame
+    stall_tree: pd.DataFrame
+    stall_tree_ops: pd.DataFrame
+    area: pd.DataFrame
     tensors: pd.DataFrame
     codecs: pd.DataFrame
     density: pd.DataFrame
@@ -38,8 +43,8 @@ class Tables:
     coverage_line: str
 
 
-def tabulate(run: Run, baselines: dict[str, Replay]) -> Tables:
-    """Compute all tables of a run and its baselines."""
+def tabulate(run: Run, baselines: dict[str, Replay], tree: StallTree) -> Tables:
+    """Compute all tables of a run, its baselines and its stall tree."""
     rows = inspect_network(run.network)
     return Tables(
         headline=_headline(run, baselines),
@@ -51,6 +56,9 @@ def tabulate(run: Run, baselines: dict[str, Replay]) -> Tables:
         energy_lines=_energy_lines(run.replay),
         bandwidth=_bandwidth(run),
         savings=_savings(run, baselines),
+        stall_tree=tree.parts(),
+        stall_tree_ops=tree.ops(),
+        area=_area(run.chip),
         tensors=_tensors(run),
         codecs=_codecs(run),
         density=_density(run),
@@ -98,7 +106,7 @@ def _headline(run: Run, baselines: dict[str, Replay]) -> dict[str, Any]:
         "waits_most_for": largest,
         "waits_most_for_cycles": waits.get(largest, 0),
         "waits_most_in": worst.name,
-        "bound_cycles": timeline.bounds["bound_cycles"],
+        "wasted_bytes": counts.wasted_bytes,
         **timeline.bounds,
     }
 
@@ -223,6 +231,8 @@ def _bandwidth(run: Run) -> pd.DataFrame:
     """DRAM bytes by tensor kind, and per second of audio."""
     counts = run.replay.timeline.counts
     rows = [*counts.packed_bytes.items(), ("burst padding", counts.padding_bytes)]
+    if counts.wasted_bytes:
+        rows.append(("arms not taken", counts.wasted_bytes))
     seconds = run.speech.seconds
     return pd.DataFrame(
         [{"kind": kind, "dram_bytes": n, "dram_bytes_per_s": n / seconds} for kind, n in rows]
@@ -255,6 +265,26 @@ def _savings(run: Run, baselines: dict[str, Replay]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def _area(chip: Chip) -> pd.DataFrame:
+    """mm2 of every part with bands, and the total."""
+    silicon = area(chip)
+    rows = [(part.name, part.mm2, part.mark, part.source) for part in silicon.parts]
+    rows.append(("total", silicon.total(), "", "deviations in quadrature"))
+    return pd.DataFrame(
+        [
+            {
+                "part": name,
+                "mm2": band.value,
+                "low_mm2": band.low,
+                "high_mm2": band.high,
+                "mark": mark,
+                "source": source,
+            }
+            for name, band, mark, source in rows
+        ]
+    )
 
 
 def _tensors(run: Run) -> pd.DataFrame:

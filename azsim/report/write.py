@@ -9,6 +9,7 @@ from typing import Any
 
 from azsim.chip import Described
 from azsim.errors import OutputError
+from azsim.explain import StallTree, explain
 from azsim.report.page import render
 from azsim.report.tables import Tables, chip_rows, energy_by_component, tabulate
 from azsim.simulate import Replay, Run
@@ -30,14 +31,16 @@ def check_writable(folder: str | Path) -> Path:
     return path
 
 
-def write_report(run: Run, baselines: dict[str, Replay], described: Described, folder: str | Path) -> Tables:
-    """Write the three files of a run.
+def write_report(
+    run: Run, baselines: dict[str, Replay], described: Described, folder: str | Path, tree: StallTree | None = None
+) -> Tables:
+    """Write the three files of a run; the stall tree is worked out if it is not given.
 
     They are written beside their place and moved there when all of them are complete, so that a
     failure leaves no half-written report.
     """
     path = check_writable(folder)
-    tables = tabulate(run, baselines)
+    tables = tabulate(run, baselines, tree or explain(run))
     page = render(run, tables, energy_by_component(baselines["dense"]), described)
     with tempfile.TemporaryDirectory(dir=path, prefix=".azsim-") as scratch:
         (Path(scratch) / "run.json").write_text(json.dumps(run_json(run, tables, described), indent=1, allow_nan=False))
@@ -62,6 +65,10 @@ def run_json(run: Run, tables: Tables, described: Described) -> dict[str, Any]:
         "energy_lines": _records(tables.energy_lines),
         "bandwidth": _records(tables.bandwidth),
         "savings": _records(tables.savings),
+        "stall_tree": _records(tables.stall_tree),
+        "stall_tree_ops": _records(tables.stall_tree_ops),
+        "area": _records(tables.area),
+        "bounds": run.replay.timeline.bounds,
         "tensors": _records(tables.tensors),
         "codecs": _records(tables.codecs),
         "activation_density": _records(tables.density),
