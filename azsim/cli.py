@@ -185,7 +185,8 @@ def _validation(title: str, rows: list[Row]) -> Table:
     grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column, justify in (("machine", "left"), ("what", "left"), ("published", "right"), ("azsim", "right"),
                             ("range", "right"), ("error", "right"), ("mark", "left"), ("note", "left")):  # fmt: skip
-        grid.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+        is_wide = column in ("what", "note")
+        grid.add_column(column, justify=justify, overflow="fold", no_wrap=not is_wide)  # type: ignore[arg-type]
     for row in rows:
         spread = "" if row.low is None or row.high is None else f"{row.low:.3g} to {row.high:.3g}"
         has_error = row.error == row.error
@@ -249,7 +250,7 @@ def _table(title: str, frame: Any, columns: list[str]) -> Table:
     grid = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         is_text = frame[column].map(lambda v: isinstance(v, str)).all()
-        grid.add_column(column.replace("_", " "), justify="left" if is_text else "right")
+        grid.add_column(column.replace("_", " "), justify="left" if is_text else "right", overflow="fold")
     for _, row in frame.iterrows():
         grid.add_row(*(_escape(number(row[column], column)) for column in columns))
     return grid

@@ -11,7 +11,7 @@ import numpy as np
 from azsim.chip.config import Chip
 from azsim.execute.record import ActivityRecord
 from azsim.timing.load import load_columns
-from azsim.timing.mac_array import replay_columns
+from azsim.timing.mac_array import balance_columns, replay_columns
 from azsim.timing.row_dot import replay_rows
 from azsim.timing.tables import ChipTables
 
@@ -65,7 +65,7 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
     Parameters
     ----------
     is_balanced : bool
-        The tables' work was shared evenly among the PEs (``IDEAL_PARTS["load_balance"]``).
+        Share the work evenly among the PEs (``IDEAL_PARTS["load_balance"]``).
     """
     slot = tables.op_slots[record.op].repeat(np.diff(record.part_start)) + _position(record)
     first, stop = tables.slot_tiles[slot].T.astype(np.int64) if len(slot) else np.zeros((2, 0), np.int64)
@@ -92,14 +92,18 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
         )  # fmt: skip
         replay_rows(*arguments)
     else:
-        widest = int((tables.tile_cols[:, 1] - tables.tile_cols[:, 0]).max(initial=0))
-        depth = widest + 1 if is_balanced else array.queue_depth
         replay_columns(
             *walk, tables.tile_cols, tables.tile_work, tables.work, tables.column_nnz, array.skip_activations,
-            array.broadcast_width, array.bubble_period, np.zeros(depth, np.int64),
+            array.broadcast_width, array.bubble_period, np.zeros(array.queue_depth, np.int64),
             np.zeros(tables.work.shape[1], np.int32), np.full((len(tables.tile_cols), 3), -1),
             mac, broadcasts, edges, nonzero, effectual, waits,
         )  # fmt: skip
+        if is_balanced:
+            balance_columns(
+                *walk, tables.tile_cols, tables.tile_work, tables.work.sum(axis=1, dtype=np.int64), array.pes,
+                array.skip_activations, array.broadcast_width, array.bubble_period, mac,
+            )  # fmt: skip
+            waits[:] = 0
     fetch = {
         "load_cycles": tables.tile_load_cycles[tile],
         "decode_cycles": tables.tile_decode_cycles[tile],

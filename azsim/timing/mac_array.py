@@ -239,3 +239,42 @@ def replay_columns(
                 nonzeros[cell] = on
                 effectual[cell] = useful
                 cell += 1
+
+
+@njit(cache=True, nogil=True)
+def balance_columns(
+    op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_cols, tile_work,
+    column_work, pes, skip_activations, width, bubble_period, mac_cycles,
+):  # fmt: skip
+    """Cycles of every cell, without fill, if work were shared evenly and no queue ever filled.
+
+    A floor of ``replay_columns``: no array ends before the mean work of its PEs is done, or before its last activation
+    is sent, popped and worked on for a cycle.
+
+    Parameters
+    ----------
+    column_work : int64[columns]
+        Summed over the PEs.
+    mac_cycles : int64[cells]
+        Out.
+    """
+    for n in range(op.shape[0]):
+        for part in range(part_start[n], part_start[n + 1]):
+            if row[part] >= 0:
+                continue
+            slot = op_slots[op[n]] + part - part_start[n]
+            bits, cell = nonzero_start[part], cell_start[part]
+            for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
+                total, sent, first = np.int64(0), np.int64(0), tile_cols[tile, 0]
+                last = first
+                for c in range(first, tile_cols[tile, 1]):
+                    if skip_activations and (nonzero[bits + (c >> 3)] >> (c & 7)) & 1 == 0:
+                        continue
+                    total += column_work[tile_work[tile] + c]
+                    sent += 1
+                    last = c
+                bubbles = (last - first) // bubble_period if bubble_period > 0 else 0
+                mac_cycles[cell] = 0
+                if sent > 0:
+                    mac_cycles[cell] = 1 + max((total + pes - 1) // pes, (sent + width - 1) // width + bubbles)
+                cell += 1

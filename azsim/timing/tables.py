@@ -67,11 +67,6 @@ def out_pass_cycles(functions: dict[str, int], share: float, chip: Chip) -> int:
     return unit.fill_cycles + sum(-(-n // unit.lanes[name]) for name, n in elements.items())
 
 
-def balanced(work: np.ndarray) -> np.ndarray:
-    """Work of one PE that stands for all of them, each with the mean: uint16[columns, 1]."""
-    return np.maximum(1, -(-work.sum(axis=1, dtype=np.int64) // work.shape[1]))[:, None].astype(np.uint16)
-
-
 def tabulate_chip(
     record: ActivityRecord, image: DramImage, chip: Chip, ideal: frozenset[str] = frozenset()
 ) -> ChipTables:
@@ -85,10 +80,9 @@ def tabulate_chip(
     tensors = list(image.tensors.values())
     burst_cycles = 0 if "dram_bandwidth" in ideal else chip.burst_cycles
     latency_cycles = 0 if "dram_latency" in ideal else chip.latency_cycles
-    is_balanced = "load_balance" in ideal
     n_tiles = np.array([len(t.tiles) for t in tensors], np.int64)
     first_tile = dict(zip(image.tensors, np.concatenate([[0], np.cumsum(n_tiles)[:-1]]), strict=True))
-    work, tile_work = _work(tensors, chip, is_balanced)
+    work, tile_work = _work(tensors, chip)
     decs = [decode_cycles(t.burst_symbols, chip) for t in tensors]
     if "decoder" in ideal:
         decs = [np.zeros_like(dec) for dec in decs]
@@ -137,17 +131,15 @@ def tabulate_chip(
     )
 
 
-def _work(tensors: list[TensorTiles], chip: Chip, is_balanced: bool) -> tuple[np.ndarray, np.ndarray]:
+def _work(tensors: list[TensorTiles], chip: Chip) -> tuple[np.ndarray, np.ndarray]:
     """(work of all columns, row of it that belongs to column 0 of each tile's row part)."""
-    pes = 1 if is_balanced else chip.mac_array.pes
-    work, tile_work, n_columns = [np.zeros((0, pes), np.uint16)], [], 0
+    work, tile_work, n_columns = [np.zeros((0, chip.mac_array.pes), np.uint16)], [], 0
     for tensor in tensors:
         starts = []
         for g, (start, stop) in enumerate(tensor.part_rows if tensor.kind == "matrix" else ()):
             starts.append(n_columns)
             n_columns += tensor.cols
-            own = work_per_pe(tensor.nnz_per_pe[g], tensor.entries_per_pe[g], stop - start, tensor.bits, chip)
-            work.append(balanced(own) if is_balanced else own)
+            work.append(work_per_pe(tensor.nnz_per_pe[g], tensor.entries_per_pe[g], stop - start, tensor.bits, chip))
         is_matrix = tensor.kind == "matrix"
         tile_work.append(np.array(starts)[tensor.row_part] if is_matrix else np.full(len(tensor.tiles), -1))
     return np.concatenate(work), np.concatenate(tile_work).astype(np.int64)
