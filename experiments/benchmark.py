@@ -92,7 +92,7 @@ def main(
     quantized = quantize(loaded, calibrate(loaded, loaded.calibration or (speech.frames,)))
     target = load_chip(chip)
     image = encode(quantized.tensors.values(), quantized.tables, target)
-    interpreter = Interpreter(quantized, image.decode_all())
+    interpreter = Interpreter(quantized, image)
     native = Native(network)
     execution = interpreter.execute(speech.frames)
 

@@ -167,7 +167,7 @@ def large_encoder(size: Size) -> None:
     quantized = quantize(network, calibrate(network, (frames[:100],)))
     chips = {name: load_chip("az1_like", overrides) for name, overrides in CHIPS.items()}
     images = {name: encode(quantized.tensors.values(), quantized.tables, chip) for name, chip in chips.items()}
-    interpreter = Interpreter(quantized, images["column_broadcast"].decode_all())
+    interpreter = Interpreter(quantized, images["column_broadcast"])
     execution = interpreter.execute(frames)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

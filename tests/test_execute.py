@@ -1,19 +1,23 @@
 """Integer execution: bit-equal to the naive one, close to float, and fully recorded."""
 
+from dataclasses import replace
+
 import naive_execute
 import numpy as np
 import pytest
 import torch
 from networks import HandWrittenCell, noise, transducer, zeros
 
-from azsim.errors import ModelError, WeightError
+from azsim.chip import Chip
+from azsim.errors import CodecError, ModelError, WeightError
 from azsim.execute.elementwise import TABLES
 from azsim.execute.interpreter import Interpreter
 from azsim.execute.kernels import accumulate_rows, lstm_cell
 from azsim.graph import network_from_modules
 from azsim.graph.evaluate import evaluate_graph
+from azsim.weights import encode
 from azsim.weights.calibrate import calibrate
-from azsim.weights.quantize import quantize, requantize_factor
+from azsim.weights.quantize import Requantize, quantize, requantize_factor
 
 
 def integers_of(quantized):
@@ -36,6 +40,43 @@ def test_bit_equal_to_the_naive_execution(case):
     assert list(execution.hypothesis.tokens) == tokens
     assert execution.record.frame_arm == arms
     assert set(arms) == {"complex", "simple"} and tokens, "the case must take both arms and emit something"
+
+
+def naive_outputs(quantized, frames):
+    integers = quantized.network, quantized.matrices, integers_of(quantized), quantized.formats
+    return naive_execute.run_transducer(*integers, frames)[0]
+
+
+@pytest.mark.parametrize("changed", ["nothing", "weights", "bias", "multiplier", "shift"])
+def test_what_executes_are_the_bytes_of_the_image(case, changed):
+    _, quantized, frames, execution = case
+    frames = frames[:8]
+    other = replace(quantized, tensors=dict(quantized.tensors), matrices=dict(quantized.matrices))
+    first = other.matrices["encoder/first"]
+    bias, multiplier, shift = quantized.tables["encoder/first"]
+    match changed:
+        case "weights":
+            tensor = other.tensors[first.tensors[0]]
+            other.tensors[tensor.name] = replace(tensor, values=-tensor.values)
+        case "bias":
+            bias = bias[::-1]
+        case "multiplier":
+            multiplier = multiplier // 2
+        case "shift":
+            shift = shift + 1
+    other.matrices["encoder/first"] = replace(first, bias=bias, requantize=Requantize(multiplier, shift))
+    image = encode(other.tensors.values(), other.tables, Chip())
+    outputs = Interpreter(quantized, image).execute(frames).outputs
+    np.testing.assert_array_equal(outputs, naive_outputs(other, frames))
+    assert np.array_equal(outputs, execution.outputs[:8]) == (changed == "nothing")
+
+
+def test_a_wrong_bit_in_a_table_stops_the_execution(case):
+    quantized = case[1]
+    image = encode(quantized.tensors.values(), quantized.tables, Chip())
+    image.data[image.tables["encoder/first"][0]] ^= 1
+    with pytest.raises(CodecError, match="'encoder/first'"):
+        Interpreter(quantized, image)
 
 
 @pytest.mark.parametrize("bits", [8, 4])

@@ -1,9 +1,10 @@
 """Run a quantized network in integers, frame after frame, and write down what happened.
 
 The interpreter knows neither time nor chip. It takes its weights as they come out of the DRAM
-image's decoder, keeps recurrent state, runs only the taken arm of a branch, and appends one
-invocation per op to the activity record: which frame, which arm, whose results it read, which
-decision it waited for, and one bit per activation of every matrix operand.
+image's decoder, and biases and requantize factors from the image's tables; it keeps recurrent
+state, runs only the taken arm of a branch, and appends one invocation per op to the activity
+record: which frame, which arm, whose results it read, which decision it waited for, and one bit
+per activation of every matrix operand.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from azsim.execute.plan import Plan, Planner, Step
 from azsim.execute.record import ActivityRecord, Branching
 from azsim.execute.recorder import NO_INVOCATION, Recorder, Value
 from azsim.graph.search import Hypothesis, greedy_search
+from azsim.weights.image import DramImage
 from azsim.weights.quantize import QuantizedNetwork
 
 
@@ -47,13 +49,29 @@ class Interpreter:
     Parameters
     ----------
     quantized : QuantizedNetwork
-    weights : mapping of str to int8[rows, cols]
-        By tensor name, as decoded from the DRAM image.
+    weights : DramImage, or mapping of str to int8[rows, cols]
+        An image: weights, biases and requantize factors are read from its bytes, once. A mapping: weights by
+        tensor name, with the biases and factors of ``quantized``.
+
+    Raises
+    ------
+    CodecError
+        The image is corrupt.
+
+    Left out
+    --------
+    Part shifts, the factor to an LSTM's hidden state and element-wise factors come from ``quantized``: the
+    image does not hold them. They are assumed to stand in the instructions.
     """
 
-    def __init__(self, quantized: QuantizedNetwork, weights: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, quantized: QuantizedNetwork, weights: Mapping[str, np.ndarray] | DramImage) -> None:
+        tables = quantized.tables
+        if isinstance(weights, DramImage):
+            tables = {key: weights.table(key).copy() for key in tables}  # a copy is writable, like every other array
+            weights = weights.decode_all()
         self.quantized = quantized
         self.network = quantized.network
+        self.tables = tables
         self.planner = Planner(quantized)
         matrices = {name for m in quantized.matrices.values() for name in m.tensors}
         self.matrices = {name: np.ascontiguousarray(weights[name]) for name in matrices}
@@ -184,11 +202,11 @@ class Interpreter:
         """The matrix parts of an op, its requantization and, of an LSTM, the cell."""
         node, integers = step.node, self.quantized.matrices[step.key]
         by_name = dict(zip(node.inputs, operands, strict=True))
-        acc = integers.bias.copy()
+        bias, multiplier, shift = self.tables[step.key]
+        acc = bias.copy()
         for (_, value), tensor, left in zip(node.parts, integers.tensors, integers.left_shift, strict=True):
             self._recorder.part(by_name[value])
             kernels.accumulate_rows(self.matrices[tensor], by_name[value].array, left, self._wide, acc)
-        multiplier, shift = integers.requantize.multiplier, integers.requantize.shift
         if node.op == "matrix":
             dtype = self.quantized.formats[step.prefix + node.outputs[0]].dtype
             out = np.empty(len(acc), dtype)
