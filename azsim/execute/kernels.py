@@ -37,7 +37,7 @@ def accumulate_rows(weights, x, left_shift, wide, acc):
         row, total = weights[r], np.int32(0)
         for c in range(cols):
             total = np.int32(total + np.int32(np.int16(row[c])) * np.int32(wide[c]))
-        acc[r] = np.int32(acc[r] + np.int32(total << left_shift))
+        acc[r] = np.int32(acc[r] + np.int32(total * (1 << left_shift)))  # with the JIT off, << would wrap unseen
 
 
 @njit(cache=True, nogil=True)
