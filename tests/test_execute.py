@@ -200,6 +200,24 @@ def test_the_lstm_cell_is_bit_equal_over_its_whole_range():
     np.testing.assert_array_equal(new_cell, expected[1])
 
 
+@pytest.mark.parametrize(
+    ("i", "g", "expected"),
+    [
+        (8, 32767, 1),  # i g = 262,136 = 16 * 16,383.5
+        (103, 2545, 0),  # one less
+        (11, -23832, 0),  # -262,152 = 16 * -16,384.5
+        (23, -11398, -1),  # -262,154: further down
+    ],
+)
+def test_the_lstm_cell_rounds_what_it_writes_before_it_adds(i, g, expected):
+    # From a cell of zero, c' = (w + 2**14) >> 15 with w = (i g + 8) >> 4: c' is 1 where w is 2**14 = 16,384 or more,
+    # and -1 where it is below -16,384. Halves go up in w; without the 8 they would go down, and take c' with them.
+    sigmoid, tanh = np.full(2048, i, np.int16), np.full(2048, g, np.int16)
+    hidden, cell = np.empty(1, np.int8), np.zeros(1, np.int16)
+    lstm_cell(np.zeros(4, np.int16), cell, sigmoid, tanh, 2**30, 53, cell, hidden)
+    assert cell[0] == expected
+
+
 def test_requantize_factors_are_exact_to_thirty_bits():
     factors = np.array([1.0, 0.5, 1 / 3, 1e-6, 1 - 1e-12, 123.4])  # 1 - 1e-12 rounds up to 2**31
     pair = requantize_factor(factors)
