@@ -9,7 +9,9 @@
     ├── ChipError        a chip description that is wrong: unknown field, bad value, unknown preset
     │   └── CapacityError        a tile, a vector or an accumulator set that does not fit
     ├── LawError         a conservation law that a result breaks: a defect of azsim, never of the user
-    └── OutputError      a report that cannot be written
+    ├── OutputError      a report that cannot be written
+    └── SweepError       a space, a search or a cluster that is wrong
+        └── StoreError           a file of results that cannot be used
 
 The message states what must hold, what was got with units, and a way out, and it names the
 file, field or layer. The command line prints it and exits with code 2; no traceback.
@@ -54,3 +56,11 @@ class LawError(AzsimError):
 
 class OutputError(AzsimError):
     """A result that cannot be written where it was asked for."""
+
+
+class SweepError(AzsimError):
+    """A space, a search or a cluster that is wrong: an axis, an expression, an address."""
+
+
+class StoreError(SweepError):
+    """A file of results that cannot be used; it is left as it was."""

@@ -48,14 +48,17 @@ def presets() -> dict[str, str]:
     return {path.stem: str(yaml.safe_load(path.read_text())["description"]) for path in sorted(FOLDER.glob("*.yaml"))}
 
 
-def load_chip(source: str | Path | Chip, overrides: Sequence[str] = ()) -> Chip:
-    """A preset by name, or a YAML file by path, with overrides such as ``"mac_array.pes=32"``."""
+Overrides = Sequence[str] | Mapping[str, Any]
+
+
+def load_chip(source: str | Path | Chip, overrides: Overrides = ()) -> Chip:
+    """A preset by name, or a YAML file by path, changed by ``["mac_array.pes=32"]`` or ``{"mac_array.pes": 32}``."""
     if isinstance(source, Chip):
         return _overridden(source, overrides)[0]
     return describe_chip(source, overrides).chip
 
 
-def describe_chip(source: str | Path, overrides: Sequence[str] = ()) -> Described:
+def describe_chip(source: str | Path, overrides: Overrides = ()) -> Described:
     """As ``load_chip``, with the provenance of every number.
 
     Raises
@@ -68,7 +71,7 @@ def describe_chip(source: str | Path, overrides: Sequence[str] = ()) -> Describe
     chip, changed = _overridden(chip, overrides)
     descriptions = _descriptions(Chip)
     sources = {}
-    for path, value in _flatten(chip.model_dump()).items():
+    for path, value in flatten(chip.model_dump()).items():
         if path in TEXT_FIELDS:
             continue
         known = leaves.get(path, Source(path, value, "assumed", "default of azsim.chip.config"))
@@ -167,23 +170,25 @@ def _first_problem(error: ValidationError, where: str) -> str:
     return f"{where}: " + "; ".join(dict.fromkeys(lines)) + ". See `azsim chips show az1_like` for every field."
 
 
-def _overridden(chip: Chip, overrides: Sequence[str]) -> tuple[Chip, set[str]]:
-    values = _flatten(chip.model_dump())
-    changed = set()
-    for text in overrides:
-        path, equals, raw = text.partition("=")
-        if not equals:
-            raise ChipError(f"--set {text!r}: write path=value, for instance mac_array.pes=32")
-        path = path.strip()
+def _overridden(chip: Chip, overrides: Overrides) -> tuple[Chip, set[str]]:
+    changes = dict(overrides) if isinstance(overrides, Mapping) else dict(_parsed(text) for text in overrides)
+    if not changes:
+        return chip, set()
+    where = "set " + ", ".join(f"{path}={value}" for path, value in changes.items())
+    for path in changes:
         if path not in valid_paths():
-            raise ChipError(_unknown_path(path, f"--set {text}"))
-        try:
-            value = yaml.safe_load(raw)
-        except yaml.YAMLError as error:
-            raise ChipError(f"--set {text!r}: {raw!r} is not a YAML value") from error
-        values[path] = _number(value)
-        changed.add(path)
-    return _build(values, f"--set {' '.join(overrides)}" if overrides else chip.name), changed
+            raise ChipError(_unknown_path(path, where))
+    return _build({**flatten(chip.model_dump()), **changes}, where), set(changes)
+
+
+def _parsed(text: str) -> tuple[str, Any]:
+    path, equals, raw = text.partition("=")
+    if not equals:
+        raise ChipError(f"--set {text!r}: write path=value, for instance mac_array.pes=32")
+    try:
+        return path.strip(), _number(yaml.safe_load(raw))
+    except yaml.YAMLError as error:
+        raise ChipError(f"--set {text!r}: {raw!r} is not a YAML value") from error
 
 
 def _number(value: Any) -> Any:
@@ -206,14 +211,15 @@ def _unknown_path(path: str, where: str) -> str:
 @cache
 def valid_paths() -> frozenset[str]:
     """Every path of a chip that can be set."""
-    return frozenset(_flatten(Chip().model_dump()))
+    return frozenset(flatten(Chip().model_dump()))
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"mac_array": {"pes": 64}}`` as ``{"mac_array.pes": 64}``."""
     out = {}
     for key, value in values.items():
         if isinstance(value, dict):
-            out.update(_flatten(value, f"{prefix}{key}."))
+            out.update(flatten(value, f"{prefix}{key}."))
         else:
             out[f"{prefix}{key}"] = value
     return out

@@ -4,6 +4,7 @@ import typer
 
 from azsim.cli.run import explain_run, run
 from azsim.cli.show import inspect, list_chips, list_zoo, show_chip
+from azsim.cli.sweep import sweep_space
 from azsim.cli.validate import validate_machines
 
 app = typer.Typer(
@@ -20,6 +21,7 @@ chips.command("show")(show_chip)
 app.command("run")(run)
 app.command("explain")(explain_run)
 app.command("validate")(validate_machines)
+app.command("sweep")(sweep_space)
 app.command("inspect")(inspect)
 app.command("zoo")(list_zoo)
 app.add_typer(chips, name="chips")

@@ -8,6 +8,7 @@ transcript; timing takes burst counts from them, so sizes are lengths, never est
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -219,6 +220,15 @@ def _pieces(tile: Tile, by_columns: bool) -> list[Tile]:
 
 def _pointer_table(name: str, part: int) -> str:
     return f"{name}/column_pointers/{part}"
+
+
+def layout_key(chip: Chip) -> tuple[Any, ...]:
+    """Everything of a chip that ``encode`` depends on: chips with equal keys have equal images."""
+    array, sram = chip.mac_array, chip.weight_sram
+    return (
+        chip.codec.name, chip.codec.index_bits, sram.form, sram.tile_bytes, array.dataflow, array.pes,
+        array.accumulator_rows, chip.dram.burst_bytes, chip.is_cut_by_columns,
+    )  # fmt: skip
 
 
 def encode(tensors: Iterable[QuantizedTensor], tables: Mapping[str, np.ndarray], chip: Chip) -> DramImage:

@@ -1,0 +1,80 @@
+"""What makes two points the same: hashes of chip, network, recording and code.
+
+A result is kept under the hash of everything that it depends on. The name of a chip is not among it, nor are
+reports, the shell and this folder among the code.
+"""
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from azsim.chip import Chip
+from azsim.graph import Network
+from azsim.graph.ir import Graph
+
+PACKAGE = Path(__file__).parents[1]
+CODE = ("chip", "energy", "execute", "graph", "timing", "weights", "simulate.py")
+DIGITS = 16
+
+
+def _digest(*pieces: bytes) -> str:
+    whole = hashlib.sha256()
+    for piece in pieces:
+        whole.update(len(piece).to_bytes(8, "little"))
+        whole.update(piece)
+    return whole.hexdigest()[:DIGITS]
+
+
+@cache
+def code_version() -> str:
+    """Hash of the sources and tables that results depend on."""
+    files = [f for name in CODE for f in ([PACKAGE / name] if name.endswith(".py") else (PACKAGE / name).rglob("*"))]
+    wanted = sorted(f for f in files if f.suffix in (".py", ".csv"))
+    return _digest(*(piece for f in wanted for piece in (str(f.relative_to(PACKAGE)).encode(), f.read_bytes())))
+
+
+def network_hash(network: Network) -> str:
+    """Hash of ops, weights, calibration, features and search of a network."""
+    about = (network.vocabulary, network.blank, network.blank_penalty, network.max_symbols_per_frame,
+             network.frames_per_step, sorted(network.features.items()), network.weight_bits)  # fmt: skip
+    pieces = [repr(about).encode()]
+    for role in sorted(network.graphs):
+        pieces += [role.encode(), *_graph(network.graphs[role])]
+    pieces += [np.ascontiguousarray(a).tobytes() for a in network.calibration or ()]
+    return _digest(*pieces)
+
+
+def _graph(graph: Graph) -> list[bytes]:
+    pieces = [repr((graph.name, graph.inputs, graph.state, graph.outputs, sorted(graph.sizes.items()))).encode()]
+    for arrays in (graph.parameters, graph.initial_state):
+        for name in sorted(arrays):
+            pieces += [name.encode(), np.ascontiguousarray(arrays[name]).tobytes()]
+    for node in graph.nodes:
+        pieces.append(repr((node.name, node.op, node.inputs, node.outputs, sorted(node.parameters.items()),
+                            sorted(node.attrs.items()))).encode())  # fmt: skip
+        for arm in node.arms:
+            pieces += _graph(arm)
+    return pieces
+
+
+def audio_hash(path: str | Path) -> str:
+    """Hash of a recording's bytes."""
+    return _digest(Path(path).read_bytes())
+
+
+def work_key(network: str, audio: str, bits: int | None, density: float | None, version: str) -> str:
+    """Key of an execution: network and audio by hash."""
+    return _key({"network": network, "audio": audio, "bits": bits, "density": density, "code": version})
+
+
+def point_key(chip: Chip, work: str) -> str:
+    """Key of a point: the chip apart from its name, and the key of its execution."""
+    return _key({"chip": chip.model_dump(mode="json", exclude={"name", "description"}), "work": work})
+
+
+def _key(content: dict[str, Any]) -> str:
+    return _digest(json.dumps(content, sort_keys=True).encode())

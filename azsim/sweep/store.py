@@ -1,0 +1,208 @@
+"""Results in one SQLite file that loses nothing.
+
+    points     a row per point that ran: what it was, its figures
+    failures   a row per point that could not: the error text
+    members    which sweep asked for which point, with its axes: a point may belong to several
+
+Only the coordinating process writes, in write-ahead mode, and commits each batch as it comes. Kill it at any
+moment: what was committed is there, and the same command goes on with the rest. Several may write to one file. Opening
+checks that the file is one of ours before it touches it.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from azsim.errors import StoreError
+
+APPLICATION_ID = 0x415A5331  # "AZS1"
+BUSY_MS = 60_000
+KEYS_PER_QUERY = 500
+CREATE = """
+CREATE TABLE points (
+    key TEXT PRIMARY KEY, chip TEXT NOT NULL, network TEXT NOT NULL, network_hash TEXT NOT NULL,
+    weight_bits INTEGER NOT NULL, weight_density REAL, audio TEXT NOT NULL, audio_hash TEXT NOT NULL,
+    code_version TEXT NOT NULL, figures TEXT NOT NULL, seconds REAL NOT NULL,
+    finished_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')));
+CREATE TABLE failures (
+    key TEXT PRIMARY KEY, error TEXT NOT NULL,
+    finished_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')));
+CREATE TABLE members (
+    sweep TEXT NOT NULL, key TEXT NOT NULL, axes TEXT NOT NULL, PRIMARY KEY (sweep, key, axes));
+"""
+MIGRATIONS: dict[int, str] = {}
+SCHEMA = 1 + len(MIGRATIONS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A point that ran."""
+
+    key: str
+    chip: dict[str, Any]
+    network: str
+    network_hash: str
+    weight_bits: int
+    weight_density: float | None
+    audio: str
+    audio_hash: str
+    code_version: str
+    figures: dict[str, Any]
+    seconds: float
+
+
+class Store:
+    """An open file of results; use it in a ``with``."""
+
+    def __init__(self, path: str | Path, must_exist: bool = False) -> None:
+        self.path = Path(path)
+        if must_exist and not self.path.exists():
+            raise StoreError(f"{path}: no such store; `azsim sweep SPACE.yaml --store {path}` makes one")
+        version = self._inspect()
+        with self._telling():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.db = sqlite3.connect(self.path, timeout=BUSY_MS / 1000, isolation_level=None)
+            self.db.execute("PRAGMA journal_mode = WAL")
+            self.db.execute("PRAGMA synchronous = FULL")
+            if version < SCHEMA:
+                self._bring_up_to_date()
+
+    def _inspect(self) -> int:
+        """Schema version of the file, 0 for a new one; the file is only read."""
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            return 0
+        if self.path.is_dir():
+            raise StoreError(f"{self.path}: is a folder; give a file, e.g. {self.path / 'results.db'}")
+        try:
+            with sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True, timeout=BUSY_MS / 1000) as db:
+                identity = db.execute("PRAGMA application_id").fetchone()[0]
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                damage = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+            db.close()
+        except sqlite3.DatabaseError as error:
+            raise StoreError(
+                f"{self.path}: not a store, or damaged ({error}); it was left as it is. Give another --store, or "
+                f"restore a copy"
+            ) from error
+        if identity == 0 and version == 0 and damage == "ok" and not self._has_tables():
+            return 0
+        if identity != APPLICATION_ID:
+            raise StoreError(f"{self.path}: a database of another program; it was left as it is. Give another --store")
+        if damage != "ok":
+            raise StoreError(
+                f"{self.path}: damaged ({damage}); it was left as it is. `sqlite3 {self.path} .recover` may "
+                f"save what is whole; otherwise start a new --store"
+            )
+        if version > SCHEMA:
+            raise StoreError(
+                f"{self.path}: has schema {version}, made by a newer azsim than this one, which knows {SCHEMA}: update "
+                f"azsim, or give another --store"
+            )
+        return int(version)
+
+    def _has_tables(self) -> bool:
+        with sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True) as db:
+            return bool(db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0])
+
+    def _bring_up_to_date(self) -> None:
+        """Create or migrate in one transaction; a second process that came at the same time finds it done."""
+        self.db.execute("BEGIN IMMEDIATE")
+        version = self.db.execute("PRAGMA user_version").fetchone()[0]
+        steps = [CREATE, *(MIGRATIONS[n] for n in sorted(MIGRATIONS))][version:]
+        for step in steps:
+            for statement in filter(str.strip, step.split(";\n")):
+                self.db.execute(statement)
+        self.db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        self.db.execute(f"PRAGMA user_version = {SCHEMA}")
+        self.db.execute("COMMIT")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.db.close()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """What the file system does to us is the user's to mend."""
+        try:
+            yield
+        except (sqlite3.OperationalError, OSError) as error:
+            if getattr(self, "db", None) is not None and self.db.in_transaction:
+                self.db.execute("ROLLBACK")
+            raise StoreError(
+                f"{self.path}: cannot be written ({error}). Everything committed before is kept: free space or mend "
+                f"the permissions, then run the same command again"
+            ) from error
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self._telling():
+            self.db.execute("BEGIN IMMEDIATE")
+            yield
+            self.db.execute("COMMIT")
+
+    def add(self, rows: Iterable[Row], failures: Iterable[tuple[str, str]] = ()) -> None:
+        """Commit points that ran, and (key, error text) of those that could not; what is there already stays."""
+        ran = [
+            (r.key, json.dumps(r.chip, sort_keys=True), r.network, r.network_hash, r.weight_bits, r.weight_density,
+             r.audio, r.audio_hash, r.code_version, json.dumps(r.figures), r.seconds)
+            for r in rows
+        ]  # fmt: skip
+        columns = ", ".join(Row.__dataclass_fields__)
+        places = ", ".join("?" * len(Row.__dataclass_fields__))
+        with self._transaction():
+            self.db.executemany(f"INSERT OR IGNORE INTO points ({columns}) VALUES ({places})", ran)
+            self.db.executemany("INSERT OR IGNORE INTO failures (key, error) VALUES (?, ?)", failures)
+
+    def enlist(self, sweep: str, members: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        """Say which points a sweep asks for: (key, axes)."""
+        rows = [(sweep, key, json.dumps(axes)) for key, axes in members]
+        with self._transaction():
+            self.db.executemany("INSERT OR IGNORE INTO members VALUES (?, ?, ?)", rows)
+
+    def forget_failures(self, keys: Iterable[str]) -> None:
+        """So that they are tried again."""
+        with self._transaction():
+            self.db.executemany("DELETE FROM failures WHERE key = ?", [(key,) for key in keys])
+
+    def finished(self, keys: Iterable[str]) -> set[str]:
+        """Which of some points ran or failed."""
+        wanted, found = list(keys), set()
+        for i in range(0, len(wanted), KEYS_PER_QUERY):
+            some = wanted[i : i + KEYS_PER_QUERY]
+            marks = ", ".join("?" * len(some))
+            for table in ("points", "failures"):
+                query = f"SELECT key FROM {table} WHERE key IN ({marks})"
+                found |= {key for (key,) in self.db.execute(query, some)}
+        return found
+
+    def failures(self, sweep: str | None = None) -> list[tuple[str, dict[str, Any], str]]:
+        """(sweep, axes, error text) of points that could not run."""
+        query = "SELECT sweep, axes, error FROM members JOIN failures USING (key) WHERE sweep = ? OR ? ORDER BY 1, 2"
+        return [(name, json.loads(axes), error) for name, axes, error in self.db.execute(query, (sweep, sweep is None))]
+
+    def points(self, sweep: str | None = None) -> list[tuple[str, dict[str, Any], Row]]:
+        """(sweep, axes, point) of everything that ran, in the order of the keys."""
+        columns = ", ".join(Row.__dataclass_fields__)
+        query = (
+            f"SELECT sweep, axes, {columns} FROM members JOIN points USING (key) WHERE sweep = ? OR ? ORDER BY 1, 3, 2"
+        )
+        out = []
+        for name, axes, *values in self.db.execute(query, (sweep, sweep is None)):
+            row = dict(zip(Row.__dataclass_fields__, values, strict=True))
+            row["chip"], row["figures"] = json.loads(row["chip"]), json.loads(row["figures"])
+            out.append((name, json.loads(axes), Row(**row)))
+        return out
+
+    def sweeps(self) -> dict[str, int]:
+        """Points by sweep."""
+        return dict(self.db.execute("SELECT sweep, count(*) FROM members GROUP BY sweep ORDER BY sweep"))
+
+    def networks(self) -> set[tuple[str, str]]:
+        """(name, hash) of every network with results."""
+        return set(self.db.execute("SELECT DISTINCT network, network_hash FROM points"))
