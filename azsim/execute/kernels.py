@@ -16,8 +16,9 @@ TABLE_SHIFT = 5  # int16 pre-activation with scale 2**-12 to table index: 2**16 
 def accumulate_rows(weights, x, left_shift, wide, acc):
     """Add ``W x << left_shift`` to the accumulators, row by row.
 
-    Zeros are multiplied too: a row is read at the speed of the memory, which passing over its zeros would not
-    raise. Both operands are int16 in the product because two of those, multiplied and added, are one instruction.
+    Zeros are multiplied too: to pick a row's columns one by one takes longer than to multiply all of them, unless
+    nine in ten activations are zero. Both operands are int16 in the product because two of those, multiplied and
+    added, are one instruction.
 
     Parameters
     ----------
