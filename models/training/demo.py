@@ -26,13 +26,14 @@ QUIET_S, LEVEL = 0.3, 0.5  # silence on both ends; largest sample
 
 
 def main(out: Annotated[Path, typer.Option(help="folder for the recordings")] = Path("models/demo")) -> None:
-    """Write a 16 kHz mono WAV file per utterance, and demo.json with transcripts, voices and commands."""
+    """Write a 16 kHz mono WAV file and its transcript per utterance, and demo.json with voices and commands."""
     about = []
     quiet = np.zeros(int(QUIET_S * RATE_HZ), np.float32)
     for name, spoken in UTTERANCES.items():
         samples = speak(spoken)
         samples = np.concatenate([quiet, samples * LEVEL / np.abs(samples).max(), quiet])
         soundfile.write(out / f"{name}.wav", samples, RATE_HZ, subtype="PCM_16")
+        (out / f"{name}.txt").write_text(spoken.text.replace(",", "") + "\n")
         command = " ".join([*spoken.command, "-w", "spoken.wav", f'"{spoken.text}"'])
         about.append({
             "file": f"{name}.wav", "transcript": spoken.text.replace(",", ""), "voice": spoken.voice,
