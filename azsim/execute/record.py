@@ -6,7 +6,7 @@ first), then one output pass of element-wise functions. An *invocation* is one r
 one frame. The record lists invocations in program order; every chip replays the same record.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -145,30 +145,40 @@ class ActivityRecord:
         np.logical_or.at(reads, np.repeat(np.arange(len(self)), np.diff(self.part_start)), self.part_reads_frame)
         return self.ops[self.op[np.flatnonzero(reads)[0]]].graph if reads.any() else self.ops[0].graph
 
-    def first_frames(self, n_frames: int) -> "ActivityRecord":
-        """The record of the first frames alone, as if the utterance ended there."""
-        n = int((np.cumsum(self.frame >= n_frames) == 0).sum())
-        parts = int(self.part_start[n])
+    def frames(self, start: int, stop: int) -> "ActivityRecord":
+        """The record of some frames alone, as if the utterance began and ended there.
+
+        State that comes from frames before is there from the start, and what they decided has been decided.
+        """
+        a, b = np.searchsorted(self.frame, [start, stop])
+        first, last = self.part_start[a], self.part_start[b]
+        read_start, reads = _cut_reads(self.read_start, self.reads, int(first), int(last), int(a))
+        op_read_start, op_reads = _cut_reads(self.op_read_start, self.op_reads, int(a), int(b), int(a))
+        bits = self.nonzero_start[first]
         return ActivityRecord(
             ops=self.ops,
             arms=self.arms,
-            n_frames=min(n_frames, self.n_frames),
-            op=self.op[:n],
-            frame=self.frame[:n],
-            reads_frame=self.reads_frame[:n],
-            part_reads_frame=self.part_reads_frame[:parts],
-            arm=self.arm[:n],
-            decided_by=self.decided_by[:n],
-            part_start=self.part_start[: n + 1],
-            read_start=self.read_start[: parts + 1],
-            reads=self.reads[: self.read_start[parts]],
-            op_read_start=self.op_read_start[: n + 1],
-            op_reads=self.op_reads[: self.op_read_start[n]],
-            row=self.row[:parts],
-            nonzero=self.nonzero[: self.nonzero_start[parts]],
-            nonzero_start=self.nonzero_start[: parts + 1],
-            frame_arm=self.frame_arm[:n_frames],
-            branchings=[b for b in self.branchings if b.stop <= n],
+            n_frames=min(stop, self.n_frames) - start,
+            op=self.op[a:b],
+            frame=self.frame[a:b] - np.int32(start),
+            reads_frame=self.reads_frame[a:b],
+            part_reads_frame=self.part_reads_frame[first:last],
+            arm=self.arm[a:b],
+            decided_by=np.maximum(self.decided_by[a:b] - np.int32(a), -1),
+            part_start=(self.part_start[a : b + 1] - first).astype(self.part_start.dtype),
+            read_start=read_start,
+            reads=reads,
+            op_read_start=op_read_start,
+            op_reads=op_reads,
+            row=self.row[first:last],
+            nonzero=self.nonzero[bits : self.nonzero_start[last]],
+            nonzero_start=self.nonzero_start[first : last + 1] - bits,
+            frame_arm=self.frame_arm[start:stop],
+            branchings=[
+                replace(x, decision=max(-1, x.decision - int(a)), start=x.start - int(a), stop=x.stop - int(a))
+                for x in self.branchings
+                if a <= x.start and x.stop <= b
+            ],
             state_bytes=self.state_bytes,
         )
 
@@ -179,3 +189,14 @@ class ActivityRecord:
         """Which activations of a matrix part are not zero, bool[cols]."""
         packed = self.nonzero[self.nonzero_start[part] : self.nonzero_start[part + 1]]
         return np.unpackbits(packed, count=cols, bitorder="little").astype(bool)
+
+
+def _cut_reads(
+    starts: np.ndarray, reads: np.ndarray, first: int, last: int, base: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(starts, reads) of the readers ``first:last``, without what they read from before invocation ``base``."""
+    own = reads[starts[first] : starts[last]] - np.asarray(base, reads.dtype)
+    reader = np.repeat(np.arange(last - first), np.diff(starts[first : last + 1]))
+    kept = own >= 0
+    lengths = np.bincount(reader[kept], minlength=last - first)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(starts.dtype), own[kept]

@@ -69,7 +69,7 @@ def check(
     budget : int
         Limits the frames, see ``WORK_BUDGET``.
     """
-    part = record.first_frames(frames_within(record, chip, budget))
+    part = record.frames(0, frames_within(record, chip, budget))
     timeline = schedule(part, image, chip, frame_hop_s, first_frame_s)
     program = Program(part, image, weights, timeline.pinned, chip, timeline.frame_start)
     log = Simulation(machine_of(chip), program.ops).run()
