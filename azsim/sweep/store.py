@@ -11,7 +11,7 @@ checks that the file is one of ours before it touches it.
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,6 +181,16 @@ class Store:
                 found |= {key for (key,) in self.db.execute(query, some)}
         return found
 
+    def rows(self, keys: Iterable[str]) -> dict[str, Row]:
+        """Those of some points that ran, by key."""
+        wanted, found = list(keys), dict[str, Row]()
+        columns = ", ".join(Row.__dataclass_fields__)
+        for i in range(0, len(wanted), KEYS_PER_QUERY):
+            some = wanted[i : i + KEYS_PER_QUERY]
+            query = f"SELECT {columns} FROM points WHERE key IN ({', '.join('?' * len(some))})"
+            found |= {values[0]: _row(values) for values in self.db.execute(query, some)}
+        return found
+
     def failures(self, sweep: str | None = None) -> list[tuple[str, dict[str, Any], str]]:
         """(sweep, axes, error text) of points that could not run."""
         query = "SELECT sweep, axes, error FROM members JOIN failures USING (key) WHERE sweep = ? OR ? ORDER BY 1, 2"
@@ -192,12 +202,8 @@ class Store:
         query = (
             f"SELECT sweep, axes, {columns} FROM members JOIN points USING (key) WHERE sweep = ? OR ? ORDER BY 1, 3, 2"
         )
-        out = []
-        for name, axes, *values in self.db.execute(query, (sweep, sweep is None)):
-            row = dict(zip(Row.__dataclass_fields__, values, strict=True))
-            row["chip"], row["figures"] = json.loads(row["chip"]), json.loads(row["figures"])
-            out.append((name, json.loads(axes), Row(**row)))
-        return out
+        found = self.db.execute(query, (sweep, sweep is None))
+        return [(name, json.loads(axes), _row(values)) for name, axes, *values in found]
 
     def sweeps(self) -> dict[str, int]:
         """Points by sweep."""
@@ -206,3 +212,10 @@ class Store:
     def networks(self) -> set[tuple[str, str]]:
         """(name, hash) of every network with results."""
         return set(self.db.execute("SELECT DISTINCT network, network_hash FROM points"))
+
+
+def _row(values: Sequence[Any]) -> Row:
+    """A row of the table ``points``, its JSON read."""
+    row = dict(zip(Row.__dataclass_fields__, values, strict=True))
+    row["chip"], row["figures"] = json.loads(row["chip"]), json.loads(row["figures"])
+    return Row(**row)
