@@ -10,6 +10,7 @@ from networks import HandWrittenCell, noise, transducer, zeros
 
 from azsim.chip import Chip
 from azsim.errors import CodecError, ModelError, WeightError
+from azsim.execute import kernels
 from azsim.execute.elementwise import TABLES
 from azsim.execute.interpreter import Interpreter
 from azsim.execute.kernels import accumulate_rows, lstm_cell
@@ -69,6 +70,29 @@ def test_what_executes_are_the_bytes_of_the_image(case, changed):
     outputs = Interpreter(quantized, image).execute(frames).outputs
     np.testing.assert_array_equal(outputs, naive_outputs(other, frames))
     assert np.array_equal(outputs, execution.outputs[:8]) == (changed == "nothing")
+
+
+@pytest.mark.parametrize(("below", "unused"), [(0, "accumulate_columns"), (2, "accumulate_rows")])
+def test_by_rows_or_by_columns_the_execution_is_the_same(case, monkeypatch, below, unused):
+    _, quantized, frames, execution = case
+    monkeypatch.setattr("azsim.execute.interpreter.COLUMNS_BELOW", below)
+    monkeypatch.setattr(kernels, unused, None)
+    again = Interpreter(quantized, integers_of(quantized)).execute(frames)
+    np.testing.assert_array_equal(again.outputs, execution.outputs)
+    np.testing.assert_array_equal(again.record.nonzero, execution.record.nonzero)
+    assert again.hypothesis.tokens == execution.hypothesis.tokens
+
+
+def test_an_operand_below_three_tenths_is_multiplied_by_columns(monkeypatch):
+    network = network_from_modules("one", {"step": (torch.nn.Linear(10, 2), (zeros(10),))})
+    frames = np.tri(11, 10, k=-1, dtype=np.float32)  # frame t has t activations that are not zero
+    quantized = quantize(network, calibrate(network, [frames]))
+    used = {}
+    for name in ("accumulate_rows", "accumulate_columns"):
+        see = lambda _, x, *__, name=name: used.update({np.count_nonzero(x): name})  # noqa: E731
+        monkeypatch.setattr(kernels, name, see)
+    Interpreter(quantized, integers_of(quantized)).execute(frames)
+    assert used == {n: "accumulate_columns" if n < 3 else "accumulate_rows" for n in range(1, 11)}
 
 
 def test_a_wrong_bit_in_a_table_stops_the_execution(case):

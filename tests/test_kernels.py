@@ -49,6 +49,14 @@ def cases():
             acc = rng.integers(-(2**24), 2**24, rows, np.int32)
             arguments = weights, x, left_shift, np.zeros(cols, np.int16), acc
             yield f"rows_{rows}x{cols}_{left_shift}", kernels.accumulate_rows, arguments, [4]
+            columns = np.ascontiguousarray(np.maximum(weights, -127).T)
+            scratch = np.full(cols + 3, 99, np.int32), np.full(cols + 3, 99, np.int16), np.full(rows, 99, np.int32)
+            arguments = columns, x, left_shift, *scratch, acc.copy()
+            yield f"columns_{rows}x{cols}_{left_shift}", kernels.accumulate_columns, arguments, [6]
+    for sign in (1, -1):  # two products of -128 and +-127 are the most that int16 must hold
+        worst = np.full((4, 2), sign * 127, np.int8), np.full(4, -128, np.int8)
+        scratch = np.zeros(7, np.int32), np.zeros(7, np.int16), np.zeros(2, np.int32)
+        yield f"columns_worst_{sign}", kernels.accumulate_columns, (*worst, 0, *scratch, np.zeros(2, np.int32)), [6]
     worst = np.full((2, 4), -128, np.int8), np.full(4, -128, np.int8)
     yield "rows_worst", kernels.accumulate_rows, (*worst, 0, np.zeros(4, np.int16), np.zeros(2, np.int32)), [4]
     for out, limit in LIMITS.items():
@@ -138,6 +146,11 @@ def run(kernel):
 def test_rows_are_summed_exactly():
     for name, (weights, x, left_shift, _, acc), got in run(kernels.accumulate_rows):
         np.testing.assert_array_equal(got, acc + (weights.astype(int) @ x.astype(int) << left_shift), name)
+
+
+def test_columns_are_summed_exactly():
+    for name, (columns, x, left_shift, *_, acc), got in run(kernels.accumulate_columns):
+        np.testing.assert_array_equal(got, acc + (x.astype(int) @ columns.astype(int) << left_shift), name)
 
 
 def test_requantize_rounds_halves_up_and_saturates():

@@ -22,6 +22,8 @@ from azsim.graph.search import Hypothesis, greedy_search
 from azsim.weights.image import DramImage
 from azsim.weights.quantize import QuantizedNetwork
 
+COLUMNS_BELOW = 0.3  # activation density; at and above it rows are as fast or faster, see experiments/kernels.py
+
 
 @dataclass(frozen=True)
 class Execution:
@@ -76,7 +78,10 @@ class Interpreter:
         matrices = {name for m in quantized.matrices.values() for name in m.tensors}
         self.matrices = {name: np.ascontiguousarray(weights[name]) for name in matrices}
         self.rows = {name: weights[name] for name in quantized.tensors if name not in matrices}
-        self._wide = np.empty(max((w.shape[1] for w in self.matrices.values()), default=1), np.int16)
+        self._columns: dict[str, np.ndarray] = {}  # transposed matrices, of those that met a sparse operand
+        cols = max((w.shape[1] for w in self.matrices.values()), default=1)
+        self._which, self._wide = np.empty(cols + 3, np.int32), np.empty(cols + 3, np.int16)
+        self._total = np.empty(max((w.shape[0] for w in self.matrices.values()), default=1), np.int32)
         self._start()
 
     def execute(self, frames: np.ndarray, progress: Callable[[int], None] | None = None) -> Execution:
@@ -198,6 +203,18 @@ class Interpreter:
             self._recorder.reads(operand, invocation)
         return [step.compute([operand.array for operand in operands])]
 
+    def _accumulate(self, tensor: str, x: np.ndarray, left: int, acc: np.ndarray) -> None:
+        """Add a part's products to ``acc``, with the kernel that is faster at the operand's density."""
+        active = int(np.count_nonzero(x))
+        if active == 0:  # an initial state, mostly: no reason to transpose its weights
+            return
+        if active >= COLUMNS_BELOW * len(x):
+            kernels.accumulate_rows(self.matrices[tensor], x, left, self._wide, acc)
+            return
+        if tensor not in self._columns:
+            self._columns[tensor] = np.ascontiguousarray(self.matrices[tensor].T)
+        kernels.accumulate_columns(self._columns[tensor], x, left, self._which, self._wide, self._total, acc)
+
     def _multiply(self, step: Step, operands: list[Value], invocation: int) -> list[np.ndarray]:
         """The matrix parts of an op, its requantization and, of an LSTM, the cell."""
         node, integers = step.node, self.quantized.matrices[step.key]
@@ -206,7 +223,7 @@ class Interpreter:
         acc = bias.copy()
         for (_, value), tensor, left in zip(node.parts, integers.tensors, integers.left_shift, strict=True):
             self._recorder.part(by_name[value])
-            kernels.accumulate_rows(self.matrices[tensor], by_name[value].array, left, self._wide, acc)
+            self._accumulate(tensor, by_name[value].array, left, acc)
         if node.op == "matrix":
             dtype = self.quantized.formats[step.prefix + node.outputs[0]].dtype
             out = np.empty(len(acc), dtype)

@@ -17,8 +17,8 @@ def accumulate_rows(weights, x, left_shift, wide, acc):
     """Add ``W x << left_shift`` to the accumulators, row by row.
 
     Zeros are multiplied too: to pick a row's columns one by one takes longer than to multiply all of them, unless
-    nine in ten activations are zero. Both operands are int16 in the product because two of those, multiplied and
-    added, are one instruction.
+    nine in ten activations are zero (then see ``accumulate_columns``). Both operands are int16 in the product because
+    two of those, multiplied and added, are one instruction.
 
     Parameters
     ----------
@@ -39,6 +39,44 @@ def accumulate_rows(weights, x, left_shift, wide, acc):
         for c in range(cols):
             total = np.int32(total + np.int32(np.int16(row[c])) * np.int32(wide[c]))
         acc[r] = np.int32(acc[r] + np.int32(total * (1 << left_shift)))  # with the JIT off, << would wrap unseen
+
+
+@njit(cache=True, nogil=True)
+def accumulate_columns(columns, x, left_shift, which, value, total, acc):
+    """The same sums, column by column: only the columns whose activation is not zero, four at a time.
+
+    Two products are added in int16, so weights or activations must be within +-127; quantized, both are.
+
+    Parameters
+    ----------
+    columns : int8[cols, rows]
+        The transposed weights.
+    x : int8[cols]
+    left_shift : int
+    which, value : int32[at least cols + 3], int16[at least cols + 3]
+        Scratch: the activations that are not zero, filled up with zeros to a multiple of four.
+    total : int32[at least rows]
+        Scratch: the row sums.
+    acc : int32[rows]
+        In and out, as for rows.
+    """
+    n, (cols, rows) = 0, columns.shape
+    for c in range(cols):
+        if x[c] != 0:
+            which[n], value[n] = c, x[c]
+            n += 1
+    which[n : n + 3] = 0
+    value[n : n + 3] = 0
+    total[:rows] = 0
+    for k in range(0, n, 4):
+        a, b, c, d = columns[which[k]], columns[which[k + 1]], columns[which[k + 2]], columns[which[k + 3]]
+        u, v, w, z = value[k], value[k + 1], value[k + 2], value[k + 3]
+        for r in range(rows):
+            first = np.int16(np.int16(a[r]) * u + np.int16(b[r]) * v)
+            second = np.int16(np.int16(c[r]) * w + np.int16(d[r]) * z)
+            total[r] = np.int32(total[r] + np.int32(first) + np.int32(second))
+    for r in range(rows):
+        acc[r] = np.int32(acc[r] + np.int32(total[r] * (1 << left_shift)))
 
 
 @njit(cache=True, nogil=True)
