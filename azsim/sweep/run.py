@@ -106,6 +106,13 @@ class Catalog:
             self.works[which] = Work(key, network, hashed, bits, point.weight_density, point.audio, heard)
         return self.works[which]
 
+    def key(self, point: Point) -> str:
+        """Under which the store keeps a point; one that cannot be built has a key of its own."""
+        work = self.work(point)
+        if point.chip is None:
+            return f"unbuildable-{work.key}-{sorted(point.axes.items())!r}"
+        return point_key(point.chip, work.key)
+
     def _audio(self, path: str) -> str:
         if path not in self.audio:
             try:
@@ -118,7 +125,20 @@ class Catalog:
 
 
 def make_plan(space: Space, store: Store, catalog: Catalog, is_mixed: bool = False, retry_failed: bool = False) -> Plan:
-    """Enumerate a space and see what the store knows.
+    """Enumerate a space and see what the store knows; raises as ``plan_points``."""
+    return plan_points(space, space.points(), space.name, store, catalog, is_mixed, retry_failed)
+
+
+def plan_points(
+    space: Space,
+    points: Iterable[Point],
+    sweep: str,
+    store: Store,
+    catalog: Catalog,
+    is_mixed: bool = False,
+    retry_failed: bool = False,
+) -> Plan:
+    """Enlist points of a space under the name of a sweep, and see what the store knows.
 
     Raises
     ------
@@ -128,18 +148,16 @@ def make_plan(space: Space, store: Store, catalog: Catalog, is_mixed: bool = Fal
     keys: dict[str, tuple[Point, Work]] = {}
     unbuildable: dict[str, Point] = {}
     members: list[tuple[str, dict[str, Any]]] = []
-    for point in space.points():
-        work = catalog.work(point)
+    for point in points:
+        key = catalog.key(point)
         if point.chip is None:
-            key = f"unbuildable-{work.key}-{sorted(point.axes.items())!r}"
             unbuildable[key] = point
         else:
-            key = point_key(point.chip, work.key)
-            keys.setdefault(key, (point, work))
+            keys.setdefault(key, (point, catalog.work(point)))
         members.append((key, point.axes))
     if not is_mixed:
         _refuse_other_weights(store, (work for _, work in keys.values()))
-    store.enlist(space.name, members)
+    store.enlist(sweep, members)
     if retry_failed:
         store.forget_failures([*keys, *unbuildable])
     store.add([], [(key, point.problem) for key, point in unbuildable.items()])
@@ -212,8 +230,8 @@ def run_plan(
     new_pool: Callable[[], Executor],
     share: Callable[[Prepared], Any] | None = None,
     on_rows: Callable[[list[Row], list[tuple[str, str]]], None] = lambda rows, failures: None,
-) -> None:
-    """Run what is left of a plan.
+) -> Executor:
+    """Run what is left of a plan; gives the pool that is alive at the end.
 
     Parameters
     ----------
@@ -257,6 +275,7 @@ def run_plan(
                 batches.append(keys)
             running.clear()
             pool = new_pool()
+    return pool
 
 
 def _after_death(

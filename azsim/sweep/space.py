@@ -24,7 +24,7 @@ without ``steps`` is drawn from its whole range. Conditions on the chip (fields,
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,6 +42,7 @@ from azsim.sweep.expression import check_expression, holds
 from azsim.sweep.figures import RESULTS, STATIC, static_figures
 
 OUTSIDE = ("network", "audio", "weight_bits", "weight_density", "chip")
+ROWS = "rows"
 TRIES_PER_DRAW = 200
 Scalar = str | int | float | bool | None
 
@@ -81,13 +82,19 @@ class Axis(Config):
         space = np.geomspace if self.log else np.linspace
         return tuple(dict.fromkeys(self._rounded(v) for v in space(self.start, self.stop, self.steps)))  # type: ignore
 
-    def draw(self, rng: np.random.Generator) -> Scalar:
-        """One value at random."""
+    @property
+    def choices(self) -> int | None:
+        """How many values it has; None where it can only be drawn from."""
+        return None if self.is_continuous else len(self.grid)
+
+    def at(self, place: float) -> Scalar:
+        """The value at an index, or at a share 0..1 of the range where it can only be drawn from."""
         if not self.is_continuous:
-            return self.grid[int(rng.integers(len(self.grid)))]
+            return self.grid[int(place)]
+        low, high = float(self.start), float(self.stop)  # type: ignore[arg-type]
         if self.log:
-            return self._rounded(math.exp(rng.uniform(math.log(self.start), math.log(self.stop))))  # type: ignore
-        return self._rounded(rng.uniform(self.start, self.stop))  # type: ignore[arg-type]
+            return self._rounded(low * math.exp(place * math.log(high / low)))
+        return self._rounded(low + place * (high - low))
 
     def _rounded(self, value: float) -> int | float:
         return round(value) if self.integer else float(f"{value:.12g}")
@@ -155,13 +162,17 @@ class Space(Config):
         for axis in self.axes.values():
             if axis.when:
                 check_expression(axis.when, known)
+        return self
+
+    def check_enumerable(self) -> None:
+        """SweepError where an axis has no ``steps`` and no ``draws`` says how many points; a search needs neither."""
         ranged = [path for path, axis in self.axes.items() if axis.is_continuous]
         if ranged and self.draws is None:
-            raise ValueError(f"axis {ranged[0]!r} has no `steps`: add them, or `draws` for random points")
-        return self
+            raise SweepError(f"axis {ranged[0]!r} has no `steps`: add them, or `draws` for random points")
 
     def points(self) -> Iterator[Point]:
         """Every point that satisfies the conditions on the chip, in a fixed order, each once."""
+        self.check_enumerable()
         if self.draws is not None:
             yield from self._drawn()
             return
@@ -205,10 +216,18 @@ class Space(Config):
 
     def draw(self, rng: np.random.Generator) -> dict[str, Scalar]:
         """Values of one random point, its conditions not looked at."""
-        axes: dict[str, Scalar] = dict(self.rows[int(rng.integers(len(self.rows)))]) if self.rows else {}
+        return self.choose(lambda path, choices: rng.uniform() if choices is None else int(rng.integers(choices)))
+
+    def choose(self, pick: Callable[[str, int | None], float]) -> dict[str, Scalar]:
+        """Values of one point, its conditions not looked at.
+
+        ``pick(path, choices)`` is asked for each axis that exists at the values before it, and for ``ROWS`` first: it
+        gives an index below ``choices``, or a share 0..1 of a range where that is None.
+        """
+        axes: dict[str, Scalar] = dict(self.rows[int(pick(ROWS, len(self.rows)))]) if self.rows else {}
         for path, axis in self.axes.items():
             if not axis.when or holds(axis.when, self._known(axes)):
-                axes[path] = axis.draw(rng)
+                axes[path] = axis.at(pick(path, axis.choices))
         return axes
 
     def point(self, axes: Mapping[str, Scalar]) -> Point:
@@ -282,8 +301,8 @@ def _numbers(item: Any) -> Any:
     return item
 
 
-def load_space(source: str | Path | Mapping[str, Any] | Space) -> Space:
-    """A space from a YAML file or a mapping.
+def load_space(source: str | Path | Mapping[str, Any] | Space, is_enumerable: bool = True) -> Space:
+    """A space from a YAML file or a mapping; a search takes one that is not ``is_enumerable``, too.
 
     Raises
     ------
@@ -308,6 +327,8 @@ def load_space(source: str | Path | Mapping[str, Any] | Space) -> Space:
     try:
         space = Space.model_validate(content)
         load_chip(space.chip)
+        if is_enumerable:
+            space.check_enumerable()
     except ValidationError as error:
         lines = []
         for item in error.errors():
