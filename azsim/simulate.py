@@ -146,8 +146,8 @@ def load_speech(audio: str | Path, network: Network) -> Speech:
 def execute(
     quantized: QuantizedNetwork, image: DramImage, frames: np.ndarray, progress: Callable[[float], None] | None = None
 ) -> Execution:
-    """Integer execution with the weights that the image's decoder gives back."""
-    interpreter = Interpreter(quantized, image.decode_all())
+    """Integer execution with the weights, biases and factors that the image gives back."""
+    interpreter = Interpreter(quantized, image)
     n_frames = max(1, len(frames))
     return interpreter.execute(frames, (lambda t: progress((t + 1) / n_frames)) if progress else None)
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from azsim.chip import Chip, CodecConfig, MacArray, WeightSram
-from azsim.errors import CapacityError, ChipError, CodecError
+from azsim.errors import CapacityError, CodecError
 from azsim.weights import QuantizedTensor, encode
-from azsim.weights.layout import cut, entries_per_pe, nnz_per_pe, pinned_tensors, row_parts
+from azsim.weights.layout import cut, entries_per_pe, nnz_per_pe, row_parts
 
 
 def matrix(rows, cols, density=0.5, seed=0, name="layer", kind="matrix"):
@@ -80,22 +80,6 @@ def test_a_column_that_does_not_fit_says_what_would():
     with pytest.raises(CapacityError, match=r"'layer'.*one column of 500 rows takes 563 B.*tile_bytes >= 563"):
         cut(matrix(500, 3), small_chip())
     assert cut(matrix(500, 3), small_chip(tile_bytes=563))
-
-
-def test_smallest_tensors_are_pinned_first():
-    # beside two slots of 512 B 7,168 B are left; 9 bits a weight: 1,125 + 2,250 fit, 4,500 not with them
-    tensors = [matrix(40, 100, name="big"), matrix(20, 100, name="mid"), matrix(10, 100, name="small")]
-    assert pinned_tensors(tensors, small_chip()) == ("small", "mid")
-    assert pinned_tensors(tensors, small_chip(pin="none")) == ()
-    assert pinned_tensors(tensors, small_chip(pin=("big", "s*"))) == ("big", "small")
-
-
-def test_a_pin_that_cannot_be_kept_is_an_error():
-    tensors = [matrix(40, 200, name="huge"), matrix(4, 4, name="tiny")]
-    with pytest.raises(ChipError, match="'mini' matches no tensor; there are huge, tiny"):
-        pinned_tensors(tensors, small_chip(pin=("mini",)))
-    with pytest.raises(CapacityError, match="'huge' takes 9,000 B, but 7,168 B are left"):
-        pinned_tensors(tensors, small_chip(pin=("huge",)))
 
 
 def test_a_flipped_bit_in_the_image_names_tensor_and_tile():
