@@ -16,7 +16,7 @@ A factor f means that the true value lies between value / f and value x f.
 
 import csv
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from math import exp, log, sqrt
 from pathlib import Path
 
@@ -30,6 +30,7 @@ SMALLEST_NODE_NM, LARGEST_NODE_NM = 5.0, 45.0
 LOWEST_SUPPLY, HIGHEST_SUPPLY = 0.6, 1.4  # of nominal: below it cells lose their data, above it they wear out
 SRAM_FACTOR, SCALED_SRAM_FACTOR, LEAKAGE_FACTOR = 1.5, 2.0, 3.0
 TABLE_FLAVOR, TABLE_KELVIN = "LSTP", 300.0  # of sram_cacti7.csv
+LOOK_UPS_KEPT = 4096  # a sweep asks for the same few over and over; one that draws sizes must not fill the memory
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def check_node(node_nm: float) -> None:
         )
 
 
+@lru_cache(LOOK_UPS_KEPT)
 def nominal_volts(node_nm: float) -> float:
     """The supply in V at which the tables hold, straight in log(node) between the rows of ``nominal_volts.csv``."""
     check_node(node_nm)
@@ -82,6 +84,7 @@ def nominal_volts(node_nm: float) -> float:
     return float(np.interp(log(node_nm), nodes, volts))
 
 
+@lru_cache(LOOK_UPS_KEPT)
 def supply(technology: Technology) -> float:
     """The chip's supply over the nominal one of its node; energy goes with its square, leakage with it.
 
@@ -106,6 +109,7 @@ def _at_supply(technology: Technology) -> str:
     return "" if abs(supply(technology) - 1.0) < 1e-9 else f", moved to {technology.volts:g} V"
 
 
+@lru_cache(LOOK_UPS_KEPT)
 def operation(name: str, technology: Technology) -> Cost:
     """An operation of ``coefficients.csv`` at the chip's node and supply; DRAM rows do not scale."""
     row = next(r for r in table_rows("coefficients.csv") if r["name"] == name)
@@ -119,6 +123,7 @@ def operation(name: str, technology: Technology) -> Cost:
     return Cost(name, scaled, row["per"], factor, row["mark"], source)
 
 
+@cache
 def standing(name: str) -> Cost:
     """A power in mW of ``standing.csv``."""
     row = next(r for r in table_rows("standing.csv") if r["name"] == name)
@@ -135,6 +140,7 @@ class Sram:
     area_mm2: float
 
 
+@lru_cache(LOOK_UPS_KEPT)
 def sram(kilobytes: float, width_bits: int, technology: Technology) -> Sram:
     """An SRAM of a capacity and word width at the chip's node and supply.
 
@@ -164,6 +170,7 @@ def sram(kilobytes: float, width_bits: int, technology: Technology) -> Sram:
     )
 
 
+@lru_cache(LOOK_UPS_KEPT)
 def _sram_figure(column: str, node_nm: float, width_bits: int, kilobytes: float) -> float:
     rows = [r for r in table_rows("sram_cacti7.csv") if int(r["width"]) == width_bits]
     if not rows:
@@ -182,6 +189,7 @@ def _sram_figure(column: str, node_nm: float, width_bits: int, kilobytes: float)
     return exp(float(np.interp(log(node_nm), np.log(nodes), per_node)))
 
 
+@lru_cache(LOOK_UPS_KEPT)
 def sram_leakage(kilobytes: float, technology: Technology) -> Cost:
     """Leakage in mW, from 1 MB macros (small ones round to zero in the table), by cell flavor and temperature."""
     volts_share = supply(technology)
@@ -197,6 +205,7 @@ def sram_leakage(kilobytes: float, technology: Technology) -> Cost:
     return Cost("sram_leakage", value, "mW", LEAKAGE_FACTOR, "borrowed", source + _at_supply(technology))
 
 
+@lru_cache(LOOK_UPS_KEPT)
 def _cell_leakage(flavor: str, kelvin: float) -> float:
     """mW of 1 MB at 22 nm, straight in the logarithm between the temperatures of ``sram_leakage.csv``."""
     rows = [r for r in table_rows("sram_leakage.csv") if r["flavor"] == flavor]
