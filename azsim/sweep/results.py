@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import moocore
 import numpy as np
 import pandas as pd
 
@@ -73,6 +75,30 @@ def pareto(results: pd.DataFrame, objectives: Sequence[str]) -> pd.Series:
         better = (values < values[i]).any(axis=1)
         on_front[i] = not (no_worse & better).any()
     return pd.Series(on_front, index=results.index)
+
+
+def hypervolume(values: Any, reference: Sequence[float]) -> float:
+    """Volume between a set of points and a reference point that points of the set are better than.
+
+    Objectives are minimized. What is not better than the reference in every objective adds nothing, nor do rows with a
+    value that is not a number. Exact.
+
+    Parameters
+    ----------
+    values : float[n, objectives]
+    reference : float[objectives]
+
+    Source
+    ------
+    The library moocore: Guerreiro, Fonseca, Paquete, "The Hypervolume Indicator", ACM Computing Surveys 54 (2021).
+    """
+    points, worst = np.asarray(values, float), np.asarray(reference, float)
+    if points.ndim != 2 or points.shape[1:] != worst.shape:
+        raise SweepError(
+            f"values[n, objectives] and reference[objectives] must agree, but got {points.shape} and {worst.shape}"
+        )
+    inside = points[(points < worst).all(axis=1)]
+    return float(moocore.hypervolume(inside, ref=worst)) if len(inside) else 0.0
 
 
 def export(results: pd.DataFrame, path: str | Path) -> None:
