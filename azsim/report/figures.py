@@ -15,7 +15,8 @@ OPS = ("#2563eb", "#f59e0b", "#059669", "#db2777", "#7c3aed", "#94a3b8")
 ARMS = ("#2563eb", "#f59e0b", "#059669", "#db2777")
 
 
-def _style(figure: go.Figure, height: int) -> go.Figure:
+def style(figure: go.Figure, height: int) -> go.Figure:
+    """The look that all figures share."""
     figure.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 28, "b": 8},
@@ -63,7 +64,7 @@ def latency_figure(run: Run, tables: Tables) -> go.Figure:
     figure.update_yaxes(range=[-1.1 * top, 2.4 * top], showticklabels=False, row=1, col=1)
     figure.update_yaxes(title_text="latency, ms", rangemode="tozero", row=2, col=1)
     figure.update_xaxes(title_text="time, s", row=2, col=1)
-    return _style(figure, 420)
+    return style(figure, 420)
 
 
 def cycles_figure(tables: Tables, clock_hz: float) -> go.Figure:
@@ -81,7 +82,7 @@ def cycles_figure(tables: Tables, clock_hz: float) -> go.Figure:
         )  # fmt: skip
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title_text="microseconds over the utterance")
-    return _style(figure, 120 + 34 * len(ops))
+    return style(figure, 120 + 34 * len(ops))
 
 
 def stall_tree_figure(tables: Tables, clock_hz: float) -> go.Figure:
@@ -104,7 +105,7 @@ def stall_tree_figure(tables: Tables, clock_hz: float) -> go.Figure:
         )  # fmt: skip
     figure.update_layout(barmode="relative")
     figure.update_xaxes(title_text="microseconds of work that would be saved")
-    return _style(figure, 340)
+    return style(figure, 340)
 
 
 def roofline_figure(run: Run, tables: Tables) -> go.Figure:
@@ -133,7 +134,7 @@ def roofline_figure(run: Run, tables: Tables) -> go.Figure:
         )  # fmt: skip
     figure.update_xaxes(type="log", title_text="dense MACs per streamed byte (pinned: right edge)")
     figure.update_yaxes(type="log", title_text="dense MACs per second", exponentformat="SI")
-    return _style(figure, 420)
+    return style(figure, 420)
 
 
 def energy_figure(tables: Tables, dense: pd.DataFrame) -> go.Figure:
@@ -157,7 +158,7 @@ def energy_figure(tables: Tables, dense: pd.DataFrame) -> go.Figure:
     figure.update_xaxes(
         type="log", title_text="microjoules per utterance, while the chip works (log)", exponentformat="SI"
     )
-    return _style(figure, 520)
+    return style(figure, 520)
 
 
 def codec_figure(tables: Tables) -> go.Figure:
@@ -177,4 +178,4 @@ def codec_figure(tables: Tables) -> go.Figure:
     figure.add_trace(go.Scatter(x=labels, y=weights_bytes / 1e6, mode="lines", line={"dash": "dot", "color": INK},
                                 name=entropy, hoverinfo="skip"))  # fmt: skip
     figure.update_yaxes(title_text="MB in DRAM", rangemode="tozero", range=[0, codecs.stored_bytes.max() * 1.2e-6])
-    return _style(figure, 360)
+    return style(figure, 360)

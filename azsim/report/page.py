@@ -30,9 +30,6 @@ def render(run: Run, tables: Tables, dense_energy: pd.DataFrame, described: Desc
     described : Described
         The chip with its sources.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
     plots = {
         "latency": figures.latency_figure(run, tables),
         "cycles": figures.cycles_figure(tables, run.chip.clock_hz),
@@ -41,7 +38,7 @@ def render(run: Run, tables: Tables, dense_energy: pd.DataFrame, described: Desc
         "codecs": figures.codec_figure(tables),
         "energy": figures.energy_figure(tables, dense_energy),
     }
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         h=tables.headline,
         notes=run.notes,
         audio_name=Path(run.speech.path).name,
@@ -51,7 +48,7 @@ def render(run: Run, tables: Tables, dense_energy: pd.DataFrame, described: Desc
         wait_sentence=_wait_sentence(tables),
         stall_sentence=_stall_sentence(tables),
         energy_sentence=_energy_sentence(tables),
-        figures={name: _plot(figure, name) for name, figure in plots.items()},
+        figures={name: plot(figure, name) for name, figure in plots.items()},
         tables={
             "latency": table(tables.latency),
             "accounts": table(tables.accounts),
@@ -81,7 +78,14 @@ def sources_table(described: Described) -> pd.DataFrame:
     )
 
 
-def _plot(figure: go.Figure, name: str) -> Markup:
+def template(name: str) -> jinja2.Template:
+    """A page to be filled; it fails on what is missing and escapes what is filled in."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    return jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined).get_template(name)
+
+
+def plot(figure: go.Figure, name: str) -> Markup:
+    """A figure as a part of a page that holds plotly.js once."""
     return Markup(
         figure.to_html(
             full_html=False,

@@ -50,6 +50,12 @@ def load_results(store: str | Path, sweep: str | None = None, with_chip: bool = 
     return pd.DataFrame(rows)
 
 
+def load_axes(store: str | Path, sweep: str | None = None) -> list[dict[str, Any]]:
+    """The axes of every row of ``load_results``, as the space gave them; a point lacks those whose ``when`` is false."""
+    with Store(store, must_exist=True) as opened:
+        return [axes for _, axes, _ in opened.points(sweep)]
+
+
 def load_failures(store: str | Path, sweep: str | None = None) -> pd.DataFrame:
     """Points that could not run: sweep, axes, error."""
     with Store(store, must_exist=True) as opened:
