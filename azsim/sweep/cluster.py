@@ -1,47 +1,122 @@
 """Workers of a Dask cluster that runs somewhere already: the same points by the same code, at an address.
 
 Executions travel to the workers, so that they need no disk in common. Dask itself gives the work of a worker that dies
-to another.
+to another, several times; an execution that went with its last holder is sent again. Once the scheduler is gone, or the
+last worker for a minute, the sweep ends with an error: what was committed stays.
 """
 
+import asyncio
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
 from azsim.errors import SweepError
 from azsim.sweep.identity import code_version
 
-ANSWER_S = 10
+ANSWER_S = 8
+LOOK_S, PATIENCE_S = 5.0, 60.0
+AGAIN = "Every point committed before is kept: run the same command again when the cluster is up"
 
 
 @contextmanager
 def cluster_workers(address: str) -> Iterator[tuple[int, Callable[[], Executor], Callable[[Any], Any]]]:
     """(threads of the cluster, a function that gives an Executor, how to share an execution)."""
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise SweepError("--cluster needs Dask: pip install 'azsim[cluster]'") from error
-    try:
-        client = Client(address, timeout=ANSWER_S, set_as_default=False)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise SweepError(
-            f"--cluster {address}: no scheduler answered in {ANSWER_S} s ({error}); start one with "
-            f"`dask scheduler`, and give its address, e.g. tcp://host:8786"
-        ) from error
-    with client:
+    from distributed import Client
+
+    with Client(address, timeout=ANSWER_S, set_as_default=False) as client:
         threads = client.nthreads()
         if not threads:
             raise SweepError(
                 f"--cluster {address}: the scheduler has no workers; start some with `dask worker {address}`"
             )
         _check_code(client, address)
-        yield sum(threads.values()), client.get_executor, lambda prepared: client.scatter(prepared, broadcast=True)
+        pool = ClusterPool(client, address)
+        yield sum(threads.values()), pool.checked, pool.share
+
+
+def knock(address: str) -> None:
+    """SweepError if no Dask scheduler answers; a client that waits for one in vain would linger."""
+    try:
+        from distributed.core import connect
+    except ImportError as error:
+        raise SweepError("--cluster needs Dask: pip install 'azsim[cluster]'") from error
+
+    async def answer() -> None:
+        comm = await connect(address, timeout=ANSWER_S)
+        comm.abort()
+
+    try:
+        asyncio.run(asyncio.wait_for(answer(), ANSWER_S))
+    except ValueError as error:
+        raise SweepError(
+            f"--cluster {address!r}: not an address ({error}); give that of a Dask scheduler, e.g. tcp://host:8786"
+        ) from error
+    except (OSError, TimeoutError) as error:
+        raise SweepError(
+            f"--cluster {address}: no scheduler answered in {ANSWER_S} s ({error or type(error).__name__}); start one "
+            f"with `dask scheduler`, and give its address, e.g. tcp://host:8786"
+        ) from error
+
+
+class ClusterPool(Executor):
+    """Dask's executor, and what must hold for it to be of use."""
+
+    def __init__(self, client: Any, address: str) -> None:
+        self.client, self.address = client, address
+        # every submission is a task of its own: one that is tried again must not find what came of it before
+        self.executor = client.get_executor(pure=False)
+        self.looked = self.seen = time.monotonic()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As every executor."""
+        return self.executor.submit(fn, *args, **kwargs)
+
+    def share(self, prepared: Any) -> Any:
+        """Send an execution to all workers."""
+        try:
+            return self.client.scatter(prepared, broadcast=True, timeout=PATIENCE_S)
+        except (OSError, TimeoutError) as error:
+            raise SweepError(f"--cluster {self.address}: no worker took the work ({error}). {AGAIN}") from error
+
+    def checked(self) -> Executor:
+        """Itself, if the cluster is still there; SweepError otherwise."""
+        self.looked = 0.0
+        self.check()
+        return self
+
+    def check(self) -> None:
+        """SweepError once the scheduler is gone, or all workers for a while."""
+        now = time.monotonic()
+        if now - self.looked < LOOK_S:
+            return
+        self.looked = now
+        try:
+            threads = self.client.nthreads() if self.client.status == "running" else None
+        except (OSError, TimeoutError, RuntimeError, ValueError) as error:
+            raise SweepError(f"--cluster {self.address}: the scheduler went away ({error}). {AGAIN}") from error
+        if threads is None:
+            raise SweepError(f"--cluster {self.address}: the scheduler went away. {AGAIN}")
+        if threads:
+            self.seen = now
+        elif now - self.seen > PATIENCE_S:
+            raise SweepError(
+                f"--cluster {self.address}: all workers have been gone for {PATIENCE_S:g} s; start some with "
+                f"`dask worker {self.address}`. {AGAIN}"
+            )
 
 
 def _check_code(client: Any, address: str) -> None:
-    """Workers with another azsim would give other results under our keys."""
-    for worker, version in client.run(code_version).items():
+    """Workers with another azsim would give other results under our keys; those that come later are checked at work."""
+    try:
+        versions = client.run(code_version)
+    except Exception as error:
+        raise SweepError(
+            f"--cluster {address}: its workers cannot import azsim ({type(error).__name__}: {error}): install the same "
+            f"version everywhere"
+        ) from error
+    for worker, version in versions.items():
         if version != code_version():
             raise SweepError(
                 f"--cluster {address}: worker {worker} has another version of azsim ({version}, here "

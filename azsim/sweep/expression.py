@@ -17,10 +17,10 @@ from azsim.errors import SweepError
 def check_expression(text: str, known: Set[str]) -> set[str]:
     """Names that an expression uses; SweepError if it is no expression or a name is unknown."""
     try:
-        tree = ast.parse(text, mode="eval")
-    except SyntaxError as error:
-        raise SweepError(f"{text!r}: not an expression ({error.msg}); write for instance `area_mm2 < 2`") from error
-    names = {ast.unparse(node) for node in _outermost(tree.body)}
+        names = _names(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        what = getattr(error, "msg", error)
+        raise SweepError(f"{text!r}: not an expression ({what}); write for instance `area_mm2 < 2`") from error
     for name in sorted(names - known):
         near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)[:8]
         raise SweepError(f"{text!r}: unknown name {name!r}; did you mean {', '.join(near)}?")
@@ -38,8 +38,14 @@ def holds(text: str, values: Mapping[str, Any]) -> bool:
     """Whether an expression is true; ``values`` are flat, dotted names included."""
     try:
         return bool(EvalWithCompoundTypes(names=_nested(values)).eval(text, _parsed(text)))
-    except (InvalidExpression, TypeError, ValueError, ZeroDivisionError, KeyError) as error:
-        raise SweepError(f"{text!r}: cannot be evaluated: {error}") from error
+    except (InvalidExpression, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        used = {name: values.get(name) for name in sorted(_names(text))}
+        got = ", ".join(f"{name} = {value!r}" for name, value in used.items())
+        raise SweepError(f"{text!r}: cannot be evaluated: {error}; got {got or 'no names'}") from error
+
+
+def _names(text: str) -> set[str]:
+    return {ast.unparse(node) for node in _outermost(ast.parse(text.strip(), mode="eval").body)}
 
 
 @cache

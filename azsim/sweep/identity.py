@@ -1,7 +1,7 @@
 """What makes two points the same: hashes of chip, network, recording and code.
 
 A result is kept under the hash of everything that it depends on. The name of a chip is not among it, nor are
-reports, the shell and this folder among the code.
+reports and the shell among the code; of this folder, only what makes a row.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from azsim.graph import Network
 from azsim.graph.ir import Graph
 
 PACKAGE = Path(__file__).parents[1]
-CODE = ("chip", "energy", "execute", "graph", "timing", "weights", "simulate.py")
+CODE = (
+    "chip", "energy", "execute", "graph", "timing", "weights", "simulate.py", "sweep/figures.py", "sweep/work.py",
+)  # fmt: skip
 DIGITS = 16
 
 
@@ -40,19 +42,25 @@ def code_version() -> str:
 def network_hash(network: Network) -> str:
     """Hash of ops, weights, calibration, features and search of a network."""
     about = (network.vocabulary, network.blank, network.blank_penalty, network.max_symbols_per_frame,
-             network.frames_per_step, sorted(network.features.items()), network.weight_bits)  # fmt: skip
+             network.frames_per_step, sorted(network.features.items()), network.weight_bits,
+             network.synthetic_weights)  # fmt: skip
     pieces = [repr(about).encode()]
     for role in sorted(network.graphs):
         pieces += [role.encode(), *_graph(network.graphs[role])]
-    pieces += [np.ascontiguousarray(a).tobytes() for a in network.calibration or ()]
+    for array in network.calibration or ():
+        pieces += _array(array)
     return _digest(*pieces)
+
+
+def _array(array: np.ndarray) -> list[bytes]:
+    return [f"{array.dtype} {array.shape}".encode(), np.ascontiguousarray(array).tobytes()]
 
 
 def _graph(graph: Graph) -> list[bytes]:
     pieces = [repr((graph.name, graph.inputs, graph.state, graph.outputs, sorted(graph.sizes.items()))).encode()]
     for arrays in (graph.parameters, graph.initial_state):
         for name in sorted(arrays):
-            pieces += [name.encode(), np.ascontiguousarray(arrays[name]).tobytes()]
+            pieces += [name.encode(), *_array(arrays[name])]
     for node in graph.nodes:
         pieces.append(repr((node.name, node.op, node.inputs, node.outputs, sorted(node.parameters.items()),
                             sorted(node.attrs.items()))).encode())  # fmt: skip
@@ -61,9 +69,16 @@ def _graph(graph: Graph) -> list[bytes]:
     return pieces
 
 
+def transcript_beside(audio: str | Path) -> Path:
+    """Where the words of a recording ``NAME.wav`` stand, if anywhere: ``NAME.txt``."""
+    return Path(audio).with_suffix(".txt")
+
+
 def audio_hash(path: str | Path) -> str:
-    """Hash of a recording's bytes."""
-    return _digest(Path(path).read_bytes())
+    """Hash of a recording's bytes, and of its transcript where there is one: word errors depend on both."""
+    beside = transcript_beside(path)
+    words = [beside.read_bytes()] if beside.is_file() and beside != Path(path) else []
+    return _digest(Path(path).read_bytes(), *words)
 
 
 def work_key(network: str, audio: str, bits: int | None, density: float | None, version: str) -> str:

@@ -5,46 +5,28 @@
     batches that share an execution and a weight image --measure--> figures
     figures --store--> committed by this process alone
 
-Workers are any ``concurrent.futures.Executor``: processes of this machine, or a Dask cluster. A worker that dies takes
-its batch with it; the batch is tried again, point by point, and a point that kills a worker twice has failed.
+Workers are any ``concurrent.futures.Executor``: processes of this machine, or a Dask cluster. ``dispatch`` has what
+happens when they die.
 """
 
-import os
-import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from azsim.chip import Chip
-from azsim.errors import AzsimError, StoreError, SweepError
+from azsim.errors import StoreError, SweepError
 from azsim.graph import Network, load_network
+from azsim.sweep.dispatch import Dispatcher, Work
 from azsim.sweep.identity import audio_hash, code_version, network_hash, point_key, work_key
+from azsim.sweep.local import local_workers as local_workers  # part of what a run needs
 from azsim.sweep.space import Point, Space
 from azsim.sweep.store import Row, Store
-from azsim.sweep.work import Outcome, Prepared, measure, prepare
+from azsim.sweep.work import Outcome, Prepared
 from azsim.weights import layout_key
 
-BATCH_S, LARGEST_BATCH = 0.5, 64
-DEATHS_ALLOWED = 2
 PROBES = 3
-ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-
-
-@dataclass(frozen=True)
-class Work:
-    """A network, quantized and pruned, and a recording: what chips share."""
-
-    key: str
-    network: Network
-    network_hash: str
-    weight_bits: int
-    weight_density: float | None
-    audio: str
-    audio_hash: str
+Committed = tuple[list[Row], list[tuple[str, str]]]  # rows, and (key, error) of failures
 
 
 @dataclass
@@ -65,7 +47,7 @@ class Plan:
     left: list[str]
     unbuildable: dict[str, Point] = field(default_factory=dict)
     point_s: float = 0.0
-    n_probed: int = 0
+    n_probed: int = 0  # points of `left` that ran before anybody was told of the plan: none
 
     @property
     def n_points(self) -> int:
@@ -100,7 +82,7 @@ class Catalog:
                 network = load_network(point.network)
                 self.networks[point.network] = network, network_hash(network)
             network, hashed = self.networks[point.network]
-            bits = point.weight_bits or network.weight_bits
+            bits = network.weight_bits if point.weight_bits is None else point.weight_bits
             heard = self._audio(point.audio)
             key = work_key(hashed, heard, bits, point.weight_density, code_version())
             self.works[which] = Work(key, network, hashed, bits, point.weight_density, point.audio, heard)
@@ -184,44 +166,6 @@ def _refuse_other_weights(store: Store, works: Iterable[Work]) -> None:
             )
 
 
-@contextmanager
-def local_workers(n: int) -> Iterator[Callable[[], Executor]]:
-    """A function that gives a pool of ``n`` fresh processes, again if the one before broke."""
-    pools: list[ProcessPoolExecutor] = []
-
-    def pool() -> Executor:
-        if pools:
-            pools.pop().shutdown(wait=False, cancel_futures=True)
-        pools.append(ProcessPoolExecutor(n, mp_context=get_context("spawn"), initializer=_alone))
-        for _ in range(n):
-            pools[-1].submit(_ready)
-        return pools[-1]
-
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)
-    try:
-        yield pool
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        for one in pools:
-            one.shutdown(wait=True, cancel_futures=True)
-
-
-def _ready() -> None:
-    """Imports what a worker needs before there is work."""
-
-
-def _alone() -> None:
-    """A worker leaves interrupts to its parent, and uses one core."""
-    import signal
-
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
 def run_plan(
     plan: Plan,
     store: Store,
@@ -243,69 +187,13 @@ def run_plan(
     on_rows : callable, optional
         Told what was committed: rows and (key, error).
     """
-    prepared: dict[str, Any] = {}
-    for work in plan.works.values():
-        done = prepare(work.network, work.audio, work.weight_bits, work.weight_density, work.key)
-        prepared[work.key] = share(done) if share else work.key
-    deaths: dict[str, int] = {}
-    batches = list(_batches(plan, workers))[::-1]
-    running: dict[Future[list[Outcome]], list[str]] = {}
-    while batches or running:
-        while batches and len(running) < 2 * workers:
-            keys = batches.pop()
-            keys = [k for k in keys if k not in store.finished(keys)]
-            if keys:
-                chips = [(key, _chip(plan.keys[key][0])) for key in keys]
-                running[pool.submit(measure, prepared[plan.keys[keys[0]][1].key], chips)] = keys
-        ready, _ = wait(running, return_when=FIRST_COMPLETED)
-        broke = False
-        for future in ready:
-            keys = running.pop(future)
-            try:
-                rows, failures = _sorted_out(plan, future.result())
-            except Exception as error:
-                if isinstance(error, AzsimError | KeyboardInterrupt):
-                    raise
-                broke = broke or isinstance(error, BrokenProcessPool)
-                rows, failures = [], _after_death(keys, deaths, batches, error)
-            store.add(rows, failures)
-            on_rows(rows, failures)
-        if broke:
-            for keys in running.values():
-                batches.append(keys)
-            running.clear()
-            pool = new_pool()
-    return pool
-
-
-def _after_death(
-    keys: list[str], deaths: dict[str, int], batches: list[list[str]], error: Exception
-) -> list[tuple[str, str]]:
-    """Try the points of a lost batch one by one; failures of those that were lost too often."""
-    failures = []
-    for key in keys:
-        deaths[key] = deaths.get(key, 0) + (1 if len(keys) == 1 else 0)
-        if deaths[key] >= DEATHS_ALLOWED:
-            failures.append(
-                (key, f"the worker died {DEATHS_ALLOWED} times on this point: {type(error).__name__}: {error}")
-            )
-        else:
-            batches.append([key])
-    return failures
-
-
-def _batches(plan: Plan, workers: int) -> Iterator[list[str]]:
-    """Runs of points that share an execution, each about half a second long, and enough of them for all workers."""
-    size = LARGEST_BATCH if not plan.point_s else max(1, min(LARGEST_BATCH, int(BATCH_S / plan.point_s)))
-    size = max(1, min(size, -(-len(plan.left) // (2 * workers))))
-    batch: list[str] = []
-    for key in plan.left:
-        if batch and (len(batch) == size or plan.keys[key][1].key != plan.keys[batch[0]][1].key):
-            yield batch
-            batch = []
-        batch.append(key)
-    if batch:
-        yield batch
+    points = [(key, plan.keys[key][1].key, _chip(plan.keys[key][0])) for key in plan.left]
+    dispatcher = Dispatcher(plan.works, points, workers, pool, new_pool, share, store.finished, plan.point_s)
+    for outcomes in dispatcher.outcomes():
+        rows, failures = _sorted_out(plan, outcomes)
+        store.add(rows, failures)
+        on_rows(rows, failures)
+    return dispatcher.pool
 
 
 def _sorted_out(plan: Plan, outcomes: list[Outcome]) -> tuple[list[Row], list[tuple[str, str]]]:
@@ -331,14 +219,20 @@ def row_of(point: Point, work: Work, outcome: Outcome) -> Row:
     )
 
 
-def probe(plan: Plan, store: Store) -> None:
-    """Run the first few points here: the fastest says how long one takes, kernels being compiled by then."""
-    for key in plan.left[:PROBES]:
-        point, work = plan.keys[key]
-        done = prepare(work.network, work.audio, work.weight_bits, work.weight_density, work.key)
-        start = time.perf_counter()
-        store.add(*_sorted_out(plan, measure(done, [(key, _chip(point))])))
-        taken = time.perf_counter() - start
-        plan.point_s = min(plan.point_s or taken, taken)
-        plan.n_probed += 1
-    plan.left = plan.left[PROBES:]
+def probe(
+    plan: Plan,
+    store: Store,
+    pool: Executor,
+    new_pool: Callable[[], Executor],
+    share: Callable[[Prepared], Any] | None = None,
+) -> tuple[Executor, list[Committed]]:
+    """Run the first few points: the fastest says how long one takes, kernels being compiled by then.
+
+    Workers run them, as one of them might kill its process. Gives the pool that is alive, and what was committed; the
+    points are still among ``plan.left``.
+    """
+    done: list[Committed] = []
+    first = replace(plan, left=plan.left[:PROBES], point_s=1e-6)
+    pool = run_plan(first, store, 1, pool, new_pool, share, lambda *committed: done.append(committed))
+    plan.point_s = min((row.seconds for rows, _ in done for row in rows), default=0.0)
+    return pool, done

@@ -32,7 +32,7 @@ from typing import Any, Self
 
 import numpy as np
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from azsim.chip import Chip, load_chip
 from azsim.chip.config import Config
@@ -76,9 +76,9 @@ class Axis(Config):
 
     @cached_property
     def grid(self) -> tuple[Scalar, ...]:
-        """Its values in order."""
+        """Its values in order, each once."""
         if self.values is not None:
-            return self.values
+            return tuple({(type(v), v): v for v in self.values}.values())
         space = np.geomspace if self.log else np.linspace
         return tuple(dict.fromkeys(self._rounded(v) for v in space(self.start, self.stop, self.steps)))  # type: ignore
 
@@ -133,6 +133,7 @@ class Space(Config):
     where: tuple[str, ...] = ()
     draws: int | None = Field(None, ge=1)
     seed: int = 0
+    _bases: dict[str, Chip] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -159,9 +160,14 @@ class Space(Config):
                 raise ValueError(f"axis {path!r} stands in `axes` and in `rows`: choose one")
         for text in self.where:
             check_expression(text, known | set(STATIC) | set(RESULTS))
-        for axis in self.axes.values():
-            if axis.when:
-                check_expression(axis.when, known)
+        paths = list(self.axes)
+        for place, (path, axis) in enumerate(self.axes.items()):
+            later = check_expression(axis.when, known) & set(paths[place:]) if axis.when else set()
+            if later:
+                raise ValueError(
+                    f"axis {path!r} exists when {axis.when!r}, but {sorted(later)[0]!r} is chosen after it: move "
+                    f"{path!r} below"
+                )
         return self
 
     def check_enumerable(self) -> None:
@@ -182,7 +188,7 @@ class Space(Config):
                 yield point
 
     def _grid(self) -> Iterator[dict[str, Scalar]]:
-        for row in self.rows or ({},):
+        for row in self._rows or ({},):
             yield from self._crossed(dict(row), list(self.axes))
 
     def _crossed(self, chosen: dict[str, Scalar], left: list[str]) -> Iterator[dict[str, Scalar]]:
@@ -196,22 +202,29 @@ class Space(Config):
         for value in axis.grid:
             yield from self._crossed({**chosen, left[0]: value}, left[1:])
 
+    @cached_property
+    def _rows(self) -> list[dict[str, Scalar]]:
+        """Rows, each once."""
+        return list({repr(sorted(row.items())): row for row in self.rows}.values())
+
     def _drawn(self) -> Iterator[Point]:
         rng = np.random.default_rng(self.seed)
-        seen: set[tuple[Any, ...]] = set()
-        wanted, tries = self.draws or 0, 0
-        while len(seen) < wanted:
+        seen: set[str] = set()
+        wanted, found, tries = self.draws or 0, 0, 0
+        while found < wanted:
             tries += 1
             if tries > TRIES_PER_DRAW * wanted:
                 raise SweepError(
-                    f"{self.name}: only {len(seen)} different points satisfied `where` in {tries - 1:,} draws, of "
+                    f"{self.name}: only {found} different points satisfied `where` in {tries - 1:,} draws, of "
                     f"{wanted} asked for: lower draws, or loosen {' and '.join(self.where) or 'the axes'}"
                 )
             axes = self.draw(rng)
-            key = tuple(axes.items())
+            if repr(axes) in seen:
+                continue
+            seen.add(repr(axes))
             point = self.point(axes)
-            if key not in seen and self.admits(point):
-                seen.add(key)
+            if self.admits(point):
+                found += 1
                 yield point
 
     def draw(self, rng: np.random.Generator) -> dict[str, Scalar]:
@@ -224,26 +237,26 @@ class Space(Config):
         ``pick(path, choices)`` is asked for each axis that exists at the values before it, and for ``ROWS`` first: it
         gives an index below ``choices``, or a share 0..1 of a range where that is None.
         """
-        axes: dict[str, Scalar] = dict(self.rows[int(pick(ROWS, len(self.rows)))]) if self.rows else {}
+        axes: dict[str, Scalar] = dict(self._rows[int(pick(ROWS, len(self._rows)))]) if self.rows else {}
         for path, axis in self.axes.items():
             if not axis.when or holds(axis.when, self._known(axes)):
                 axes[path] = axis.at(pick(path, axis.choices))
         return axes
 
     def point(self, axes: Mapping[str, Scalar]) -> Point:
-        """The point at given values; a chip that cannot be built is kept with its reason."""
-        chip, problem = None, ""
+        """The point at given values; one that cannot be built is kept with its reason, and without a chip."""
+        chip, problem, bits, density = None, "", None, None
         try:
+            bits, density = _bits(axes.get("weight_bits")), _density(axes.get("weight_density"))
             chip = self._chip(axes)
         except AzsimError as error:
             problem = str(error)
-        bits, density = axes.get("weight_bits"), axes.get("weight_density")
         return Point(
             axes=dict(axes),
             network=str(axes.get("network", self.network)),
             audio=str(axes.get("audio", self.audio)),
-            weight_bits=None if bits is None else int(bits),
-            weight_density=None if density is None else float(density),
+            weight_bits=bits,
+            weight_density=density,
             chip=chip,
             problem=problem,
         )
@@ -257,7 +270,11 @@ class Space(Config):
         """Whether a point satisfies the conditions that are known before it runs."""
         if point.chip is None or not self._before:
             return True
-        values = {**self._known(point.axes), **flatten(point.chip.model_dump()), **static_figures(point.chip)}
+        values = {**self._known(point.axes), **flatten(point.chip.model_dump())}
+        try:
+            values |= static_figures(point.chip) if self._asks_for_figures else {}
+        except AzsimError:
+            return True  # no figures, so it cannot run either: let it fail with its reason
         return all(holds(text, values) for text in self._before)
 
     def is_feasible(self, point_axes: Mapping[str, Scalar], results: Mapping[str, Any]) -> bool:
@@ -272,10 +289,20 @@ class Space(Config):
             t for t in self.where if not check_expression(t, known | set(STATIC) | set(RESULTS)) & set(RESULTS)
         )
 
+    @cached_property
+    def _asks_for_figures(self) -> bool:
+        known = valid_paths() | set(OUTSIDE) | set(STATIC)
+        return any(check_expression(text, known) & set(STATIC) for text in self._before)
+
+    def chips(self) -> set[str]:
+        """Presets and files that points start from."""
+        listed = [v for axis in (self.axes.get("chip"),) if axis is not None for v in axis.grid]
+        return {self.chip, *map(str, listed), *(str(row["chip"]) for row in self.rows if "chip" in row)}
+
     def _base(self, name: str) -> Chip:
-        if name not in _CHIPS:
-            _CHIPS[name] = load_chip(name)
-        return _CHIPS[name]
+        if name not in self._bases:
+            self._bases[name] = load_chip(name)
+        return self._bases[name]
 
     def _known(self, axes: Mapping[str, Scalar]) -> dict[str, Any]:
         """Every name that `when` may use, at these values."""
@@ -284,7 +311,18 @@ class Space(Config):
         return {**base, "weight_bits": None, "weight_density": None, **outside, **axes}
 
 
-_CHIPS: dict[str, Chip] = {}
+def _bits(value: Scalar) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, str | bool) or not float(value).is_integer():
+        raise SweepError(f"weight_bits: a whole number, e.g. 4, but got {value!r}")
+    return int(value)
+
+
+def _density(value: Scalar) -> float | None:
+    if isinstance(value, str | bool):
+        raise SweepError(f"weight_density: a number above 0 and at most 1, but got {value!r}")
+    return None if value is None else float(value)
 
 
 def _numbers(item: Any) -> Any:
@@ -320,13 +358,16 @@ def load_space(source: str | Path | Mapping[str, Any] | Space, is_enumerable: bo
             raise SweepError(
                 f"{where}: cannot be read ({error.strerror}); see experiments/example_sweep.yaml"
             ) from error
-        except yaml.YAMLError as error:
+        except UnicodeDecodeError as error:
+            raise SweepError(f"{where}: not a YAML file: {error}") from error
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that does not exist
             mark = getattr(error, "problem_mark", None)
             line = f" in line {mark.line + 1}" if mark else ""
             raise SweepError(f"{where}: not valid YAML{line}: {getattr(error, 'problem', error)}") from error
     try:
         space = Space.model_validate(content)
-        load_chip(space.chip)
+        for name in sorted(space.chips()):
+            load_chip(name)
         if is_enumerable:
             space.check_enumerable()
     except ValidationError as error:

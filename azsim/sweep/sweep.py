@@ -1,6 +1,5 @@
 """A sweep from Python, one statement per step: ``sweep("space.yaml", "results.db")``."""
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -8,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from azsim.graph import Network
-from azsim.sweep.cluster import cluster_workers
-from azsim.sweep.run import Catalog, Plan, local_workers, make_plan, probe, run_plan
+from azsim.sweep.cluster import cluster_workers, knock
+from azsim.sweep.local import cores, local_workers
+from azsim.sweep.run import PROBES, Catalog, Plan, make_plan, probe, run_plan
 from azsim.sweep.space import Space, load_space
 from azsim.sweep.store import Row, Store
 
@@ -56,6 +56,8 @@ def sweep(
         For a space that is wrong, a store that cannot be used, a cluster that does not answer.
     """
     described = load_space(space)
+    if cluster is not None:
+        knock(cluster)  # before minutes go into networks and points
     with Store(store) as opened:
         plan = make_plan(described, opened, Catalog(dict(networks or {})), is_mixed, retry_failed)
         if not plan.left:
@@ -63,8 +65,11 @@ def sweep(
             return
         with _workers(cluster, workers) as (n, new_pool, share):
             pool = new_pool()
-            probe(plan, opened)
+            pool, done = probe(plan, opened, pool, new_pool, share)
             watcher.on_plan(plan, n)
+            for rows, failures in done:
+                watcher.on_rows(rows, failures)
+            plan.left = plan.left[PROBES:]
             run_plan(plan, opened, n, pool, new_pool, share, watcher.on_rows)
 
 
@@ -75,6 +80,6 @@ def _workers(cluster: str | None, n: int | None) -> Iterator[tuple[int, Any, Any
         with cluster_workers(cluster) as found:
             yield found
         return
-    wanted = n or os.cpu_count() or 1
+    wanted = n or cores()
     with local_workers(wanted) as new_pool:
         yield wanted, new_pool, None

@@ -1,32 +1,44 @@
 """What a worker does: execute a network on a recording once, then replay the record on chip after chip.
 
-An execution is kept on disk under the hash of what it depends on, so that workers, and the next sweep, share it. A
-worker keeps the last few executions and weight images in memory: points come sorted, so that neighbors share both.
+An execution is kept on disk under the hash of what it depends on, so that workers, and the next sweep, share it. Its
+file carries a checksum: one that is not whole is made again. A worker keeps the last few executions and weight images
+in memory: points come sorted, so that neighbors share both.
 """
 
+import hashlib
 import os
 import pickle
 import tempfile
+import threading
 import time
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import jiwer
+import numpy as np
 from platformdirs import user_cache_path
 
 from azsim.chip import Chip
-from azsim.errors import AzsimError
+from azsim.errors import AudioError, AzsimError, SweepError
 from azsim.execute import Execution, Interpreter
 from azsim.graph import Network
 from azsim.simulate import Replay, Speech, load_speech, replay
 from azsim.sweep.figures import run_figures, static_figures
+from azsim.sweep.identity import code_version, transcript_beside
 from azsim.weights import DramImage, QuantizedNetwork, calibrate, encode, layout_key, quantize
 from azsim.weights.prune import prune
 
-IMAGES_KEPT, EXECUTIONS_KEPT = 48, 4
+EXECUTIONS_KEPT, IMAGE_BYTES_KEPT = 2, 256 * 1024**2
+STALE_S = 3600  # a file that was half written so long ago belongs to nobody
+
+
+class ExecutionLostError(Exception):
+    """An execution that should lie in the cache folder does not, or not whole: it must be made again."""
 
 
 @dataclass(frozen=True)
@@ -59,71 +71,121 @@ def cache_folder() -> Path:
 
 def prepare(network: Network, audio: str, bits: int | None, density: float | None, key: str) -> Prepared:
     """Execute, or read what an earlier run executed."""
-    path = cache_folder() / f"{key}.pickle"
-    known = _read(path)
+    known = _read(key)
     if known is not None:
         return known
     loaded = prune(network, density) if density is not None else network
     speech = load_speech(audio, loaded)
     ranges = calibrate(loaded, loaded.calibration or (speech.frames,))
-    quantized = quantize(loaded, ranges, bits or loaded.weight_bits)
+    quantized = quantize(loaded, ranges, loaded.weight_bits if bits is None else bits)
     execution = Interpreter(quantized, {t.name: t.values for t in quantized.tensors.values()}).execute(speech.frames)
     text = execution.hypothesis.text(loaded.vocabulary) if execution.hypothesis else ""
     errors, words = (
         _word_errors(Path(audio), text) if execution.hypothesis and not loaded.synthetic_weights else (None, None)
     )
     prepared = Prepared(key, quantized, execution, speech, text, errors, words)
-    _write(path, prepared)
+    _write(prepared)
     return prepared
 
 
+def prepare_in_cache(
+    network: Network, audio: str, bits: int | None, density: float | None, key: str, is_handed_over: bool = False
+) -> Prepared | None:
+    """``prepare`` by a worker for all of them: None where they find it in the cache folder, otherwise the execution."""
+    done = prepare(network, audio, bits, density, key)
+    _executions.put(key, done)
+    return done if is_handed_over or not _path(key).exists() else None
+
+
 def _word_errors(audio: Path, text: str) -> tuple[int | None, int | None]:
-    """(errors, words) against the transcript beside a recording, ``NAME.txt``, if there is one."""
-    beside = audio.with_suffix(".txt")
-    if not beside.exists():
+    """(errors, words) against the transcript beside a recording, if there is one."""
+    beside = transcript_beside(audio)
+    if not beside.is_file() or beside == audio:
         return None, None
-    said = beside.read_text().strip()
+    try:
+        said = beside.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AudioError(
+            f"{beside}: the transcript must be readable UTF-8 text ({error}); mend or remove it"
+        ) from error
     found = jiwer.process_words(said, text)
     return found.substitutions + found.insertions + found.deletions, len(said.split())
 
 
-def _read(path: Path) -> Prepared | None:
+def _path(key: str) -> Path:
+    return cache_folder() / f"{key}.pickle"
+
+
+def _read(key: str) -> Prepared | None:
     """None if it is not there or not whole."""
     try:
-        with path.open("rb") as file:
-            return pickle.load(file)
-    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, IndexError):
+        content = memoryview(_path(key).read_bytes())
+        digest, body = content[:32], content[32:]
+        return pickle.loads(body) if hashlib.sha256(body).digest() == digest else None
+    except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, LookupError, TypeError, ValueError):
         return None
 
 
-def _write(path: Path, prepared: Prepared) -> None:
+def _write(prepared: Prepared) -> None:
     """Whole or not at all; a cache that cannot be written only costs time."""
-    try:
+    path = _path(prepared.key)
+    body = pickle.dumps(prepared, protocol=pickle.HIGHEST_PROTOCOL)
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            pickle.dump(prepared, file, protocol=pickle.HIGHEST_PROTOCOL)
-        os.replace(file.name, path)
-    except OSError:
-        return
+        for left in path.parent.glob("*.part"):
+            if time.time() - left.stat().st_mtime > STALE_S:
+                left.unlink(missing_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
+        try:
+            with open(handle, "wb") as file:
+                file.write(hashlib.sha256(body).digest())
+                file.write(body)
+            os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
 class _Recent:
-    """The last few results of a function, by key."""
+    """The last results of a function by key, as many as weigh no more than a limit, and always the last one.
 
-    def __init__(self, size: int) -> None:
-        self.size, self.items = size, OrderedDict[Any, Any]()
+    Threads of one worker share it; two that ask for the same at once both make it.
+    """
+
+    def __init__(self, limit: float, weigh: Callable[[Any], float] = lambda item: 1) -> None:
+        self.limit, self.weigh = limit, weigh
+        self.items: OrderedDict[Any, tuple[Any, float]] = OrderedDict()
+        self.lock = threading.Lock()
 
     def get(self, key: Any, make: Callable[[], Any]) -> Any:
         """The item, made if it is not there."""
-        if key not in self.items:
-            self.items[key] = make()
-            if len(self.items) > self.size:
+        with self.lock:
+            if key in self.items:
+                self.items.move_to_end(key)
+                return self.items[key][0]
+        item = make()
+        self.put(key, item)
+        return item
+
+    def put(self, key: Any, item: Any) -> None:
+        """Keep an item, and let the oldest go."""
+        with self.lock:
+            self.items[key] = item, self.weigh(item)
+            self.items.move_to_end(key)
+            while len(self.items) > 1 and sum(weight for _, weight in self.items.values()) > self.limit:
                 self.items.popitem(last=False)
-        self.items.move_to_end(key)
-        return self.items[key]
 
 
-_images, _executions = _Recent(IMAGES_KEPT), _Recent(EXECUTIONS_KEPT)
+def _image_bytes(image: DramImage) -> int:
+    """Memory that the arrays of an image take."""
+    arrays = [image.data]
+    for tiles in image.tensors.values():
+        for item in (getattr(tiles, field.name) for field in fields(tiles)):
+            arrays += [a for a in (item if isinstance(item, list) else [item]) if isinstance(a, np.ndarray)]
+    return sum(array.nbytes for array in arrays)
+
+
+_images, _executions = _Recent(IMAGE_BYTES_KEPT, _image_bytes), _Recent(EXECUTIONS_KEPT)
 
 
 def replay_on(prepared: Prepared, chip: Chip) -> Replay:
@@ -136,7 +198,7 @@ def replay_on(prepared: Prepared, chip: Chip) -> Replay:
     return replay(prepared.quantized, prepared.execution, prepared.speech, chip, image)
 
 
-def measure(prepared: Prepared | str, chips: Sequence[tuple[str, Chip]]) -> list[Outcome]:
+def measure(prepared: Prepared | str, chips: Sequence[tuple[str, Chip]], version: str | None = None) -> list[Outcome]:
     """Figures of a batch of points that share an execution.
 
     Parameters
@@ -145,25 +207,50 @@ def measure(prepared: Prepared | str, chips: Sequence[tuple[str, Chip]]) -> list
         The execution, or its key if it lies in the cache folder of this machine.
     chips : sequence of (str, Chip)
         Key of each point, and its chip.
+    version : str, optional
+        Code that the keys stand for.
+
+    Raises
+    ------
+    ExecutionLostError
+        If the cache folder does not have it any more.
+    SweepError
+        If this process runs other code, whose results would stand under wrong keys.
     """
+    if version is not None and code_version() != version:
+        raise SweepError(
+            f"a worker runs another version of azsim ({code_version()}) than the one that planned the points "
+            f"({version}): the sources changed meanwhile, or machines differ. Every point committed before is kept; "
+            f"install the same version everywhere and run the same command again"
+        )
     work = prepared if isinstance(prepared, Prepared) else _executions.get(prepared, lambda: _cached(prepared))
     return [_measured(work, key, chip) for key, chip in chips]
 
 
 def _cached(key: str) -> Prepared:
-    found = _read(cache_folder() / f"{key}.pickle")
+    found = _read(key)
     if found is None:
-        raise RuntimeError(f"{cache_folder() / key}.pickle went away during the sweep")
+        raise ExecutionLostError(key)
     return found
 
 
 def _measured(work: Prepared, key: str, chip: Chip) -> Outcome:
+    """One point; whatever it raises is its own failure, not its neighbors'."""
     start = time.perf_counter()
     try:
         figures = {**static_figures(chip), **run_figures(replay_on(work, chip), work.speech.seconds)}
     except AzsimError as error:
         return Outcome(key, None, f"{type(error).__name__}: {error}", time.perf_counter() - start)
+    except Exception as error:
+        return Outcome(key, None, told(error), time.perf_counter() - start)
     figures["text"] = work.text
     if work.words:
         figures |= {"word_errors": work.word_errors, "wer": (work.word_errors or 0) / work.words}
     return Outcome(key, figures, "", time.perf_counter() - start)
+
+
+def told(error: BaseException) -> str:
+    """An error that nobody expected, in one line, with where it was raised."""
+    where = traceback.extract_tb(error.__traceback__)[-1:]
+    place = f" at {Path(where[0].filename).name}:{where[0].lineno}" if where else ""
+    return f"a defect of azsim, please report it: {type(error).__name__}: {error}{place}"

@@ -9,8 +9,10 @@ from dataclasses import replace
 import numpy as np
 
 from azsim.errors import WeightError
-from azsim.graph.ir import MATRIX_OPS, Graph
+from azsim.graph.ir import Graph
 from azsim.graph.network import Network
+
+WEIGHTS = {"matrix": ("weight",), "lstm": ("weight_hh", "weight_ih")}  # what the MAC array multiplies
 
 
 def prune(network: Network, density: float) -> Network:
@@ -36,11 +38,16 @@ def prune(network: Network, density: float) -> Network:
 
 def _pruned(graph: Graph, density: float) -> Graph:
     parameters, nodes = dict(graph.parameters), []
+    tied = {node.parameters["weight"] for node in graph.nodes if node.op == "embedding"}
     for node in graph.nodes:
-        if node.op in MATRIX_OPS:
-            for weight, _ in node.parts:
-                parameters[weight] = _largest(graph.parameters[weight], density)
-        nodes.append(replace(node, arms=tuple(_pruned(arm, density) for arm in node.arms)))
+        names = dict(node.parameters)
+        for role in WEIGHTS.get(node.op, ()):
+            whole = names[role]
+            if whole in tied:  # an embedding reads the same weights, and keeps them all
+                names[role] = f"{whole}_pruned"
+            parameters[names[role]] = _largest(graph.parameters[whole], density)
+        arms = tuple(_pruned(arm, density) for arm in node.arms)
+        nodes.append(replace(node, parameters=names, arms=arms))
     return graph.replace(parameters=parameters, nodes=tuple(nodes))
 
 
