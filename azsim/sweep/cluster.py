@@ -77,8 +77,10 @@ class ClusterPool(Executor):
         """Send an execution to all workers."""
         try:
             return self.client.scatter(prepared, broadcast=True, timeout=PATIENCE_S)
-        except (OSError, TimeoutError) as error:
+        except TimeoutError as error:
             raise SweepError(f"--cluster {self.address}: no worker took the work ({error}). {AGAIN}") from error
+        except OSError as error:
+            raise SweepError(f"--cluster {self.address}: the scheduler went away ({error}). {AGAIN}") from error
 
     def checked(self) -> Executor:
         """Itself, if the cluster is still there; SweepError otherwise."""

@@ -121,7 +121,8 @@ def _read(key: str) -> Prepared | None:
     try:
         content = memoryview(_path(key).read_bytes())
         digest, body = content[:32], content[32:]
-        return pickle.loads(body) if hashlib.sha256(body).digest() == digest else None
+        found = pickle.loads(body) if hashlib.sha256(body).digest() == digest else None
+        return found if isinstance(found, Prepared) and found.key == key else None
     except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, LookupError, TypeError, ValueError):
         return None
 

@@ -1,0 +1,169 @@
+"""Workers that die, as events: who is suspected, who is tried again, who has failed."""
+
+import threading
+import time
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
+from types import SimpleNamespace
+
+import pytest
+
+from azsim.errors import AudioError, SweepError
+from azsim.sweep import dispatch
+from azsim.sweep.dispatch import Dispatcher
+from azsim.sweep.work import ExecutionLostError, Outcome
+
+TOGETHER_S = 0.005
+
+
+class Pools:
+    """Pools without processes: what is submitted within 5 ms is in flight together, and dies together."""
+
+    def __init__(self, measure, prepare=lambda key: None, start=lambda: None):
+        self.do = {dispatch.measure: self._measure, dispatch.prepare_in_cache: self._prepare, dispatch.ready: start}
+        self.on_measure, self.on_prepare, self.log, self.made = measure, prepare, [], 0
+
+    def new(self):
+        self.made += 1
+        return Pool(self)
+
+    def _measure(self, prepared, chips, version):
+        self.log.append([key for key, _ in chips])
+        for key, _ in chips:
+            self.on_measure(key)
+        return [Outcome(key, {}, "", 0.01) for key, _ in chips]
+
+    def _prepare(self, network, audio, bits, density, key, is_handed_over):
+        self.log.append(("prepare", key))
+        return self.on_prepare(key)
+
+
+class Pool(Executor):
+    def __init__(self, pools):
+        self.pools, self.held, self.lock, self.is_broken = pools, [], threading.Lock(), False
+
+    def submit(self, fn, /, *args):
+        with self.lock:
+            if self.is_broken:
+                raise BrokenProcessPool("broken before")
+            future = Future()
+            if not self.held:
+                threading.Thread(target=self._run).start()
+            self.held.append((future, fn, args))
+            return future
+
+    def _run(self):
+        time.sleep(TOGETHER_S)
+        with self.lock:
+            held, self.held, results = self.held, [], []
+            for _, fn, args in held:
+                try:
+                    results.append((Future.set_result, self.pools.do[fn](*args)))
+                except BrokenProcessPool as error:
+                    self.is_broken = True
+                    results = [(Future.set_exception, error)] * len(held)
+                    break
+                except Exception as error:
+                    results.append((Future.set_exception, error))
+        for (future, _, _), (settle, value) in zip(held, results, strict=True):
+            settle(future, value)
+
+
+def run(pools, points, workers=2, works=("w",)):
+    """Outcomes by key; each point must have exactly one."""
+    described = {w: SimpleNamespace(key=w, network=SimpleNamespace(name=w), audio="a.wav", weight_bits=8,
+                                    weight_density=None) for w in works}  # fmt: skip
+    chips = [(f"{w}{i}", w, None) for w in works for i in range(points)]
+    dispatcher = Dispatcher(described, chips, workers, pools.new(), pools.new, None, lambda keys: set())
+    outcomes = [o for some in dispatcher.outcomes() for o in some]
+    assert sorted(o.key for o in outcomes) == sorted(key for key, _, _ in chips)
+    return {o.key: o.error for o in outcomes}
+
+
+def dies_at(*keys):
+    def measure(key):
+        if key in keys:
+            raise BrokenProcessPool("a process terminated abruptly")
+
+    return measure
+
+
+def test_every_point_comes_back_once_and_each_work_is_prepared_once():
+    pools = Pools(dies_at())
+    assert set(run(pools, 100, works=("v", "w")).values()) == {""}
+    assert sorted(entry for entry in pools.log if isinstance(entry, tuple)) == [("prepare", "v"), ("prepare", "w")]
+    assert max(map(len, pools.log)) > 10  # batches, once the pace is known
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_only_the_point_that_kills_has_failed(workers):
+    pools = Pools(dies_at("w37", "w38"))
+    errors = run(pools, 100, workers)
+    assert {key for key, error in errors.items() if error} == {"w37", "w38"}
+    assert errors["w37"].startswith("the worker died 2 times on this point: BrokenProcessPool")
+    # once in company, once in its batch alone, once alone
+    assert sum("w37" in keys for keys in pools.log) <= 3
+
+
+def test_what_was_near_a_worker_that_somebody_killed_has_not_failed():
+    deaths = iter([True, False, True, False, False, True])
+
+    def measure(key):
+        if key in ("w20", "w50", "w70") and next(deaths, False):
+            raise BrokenProcessPool
+
+    pools = Pools(measure)
+    assert set(run(pools, 100).values()) == {""}
+    assert pools.made > 2
+
+
+def test_a_work_that_cannot_be_prepared_takes_only_its_own_points():
+    def prepare(key):
+        if key == "bad":
+            raise AudioError("bad.wav: not a recording")
+        if key == "fatal":
+            raise BrokenProcessPool
+
+    errors = run(Pools(dies_at(), prepare), 20, works=("bad", "fatal", "good"))
+    assert {key[:-1].rstrip("1") for key, error in errors.items() if not error} == {"good"}
+    assert errors["bad0"] == "AudioError: bad.wav: not a recording"
+    assert "died 2 times" in errors["fatal19"]
+
+
+def test_a_defect_fails_its_batch_and_is_called_one():
+    def measure(key):
+        if key == "w0":
+            raise IndexError("out of range")
+
+    errors = run(Pools(measure), 30)
+    assert [error[:53] for error in errors.values() if error] == [
+        "a defect of azsim, please report it: IndexError: out o"[:53]
+    ]
+
+
+def test_an_execution_that_got_lost_is_made_again():
+    lost = iter([True] * 3)
+
+    def measure(key):
+        if key == "w9" and next(lost, False):
+            raise ExecutionLostError("w")
+
+    pools = Pools(measure)
+    assert set(run(pools, 30).values()) == {""}
+    assert pools.log.count(("prepare", "w")) == 4
+
+
+def test_an_execution_that_is_always_lost_ends_the_sweep():
+    def measure(key):
+        raise ExecutionLostError("w")
+
+    with pytest.raises(SweepError, match=r"was lost .* times; every point committed before is kept"):
+        run(Pools(measure), 30)
+
+
+def test_workers_that_cannot_start_end_the_sweep():
+    def start():
+        raise BrokenProcessPool
+
+    with pytest.raises(SweepError, match=r"die as soon as they start.*__main__"):
+        run(Pools(dies_at("w3"), start=start), 10)
