@@ -1,5 +1,6 @@
 """A store loses nothing: what may happen to a file, and to the processes that write to it."""
 
+import json
 import os
 import random
 import signal
@@ -125,26 +126,45 @@ def test_what_is_no_file_is_said(tmp_path):
         Store(tmp_path / "file" / "x.db")
 
 
+OWN = store_module.MIGRATIONS
+
+
+def test_a_store_from_before_sampling_is_migrated(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "MIGRATIONS", {})
+    monkeypatch.setattr(store_module, "SCHEMA", 1)
+    path, old = tmp_path / "x.db", [name for name in Row.__dataclass_fields__ if name != "fidelity"]
+    with Store(path) as store:
+        assert not [c for c in store.db.execute("PRAGMA table_info(points)") if c[1] == "fidelity"]
+        values = [json.dumps(v) if isinstance(v, dict) else v for v in (getattr(ROW, name) for name in old)]
+        store.db.execute(f"INSERT INTO points ({', '.join(old)}) VALUES ({', '.join('?' * len(old))})", values)
+        store.db.execute("INSERT INTO members VALUES ('s', ?, '{}')", (ROW.key,))
+    monkeypatch.undo()
+    with Store(path) as store:
+        assert [row for _, _, row in store.points()] == [ROW] and ROW.fidelity == "full"
+
+
 def test_an_older_schema_is_migrated_and_a_newer_one_refused(tmp_path, monkeypatch):
     path = filled(tmp_path / "x.db", 3)
-    monkeypatch.setattr(store_module, "MIGRATIONS", {1: "ALTER TABLE points ADD COLUMN note TEXT;\nCREATE TABLE t (a)"})
-    monkeypatch.setattr(store_module, "SCHEMA", 2)
+    monkeypatch.setattr(
+        store_module, "MIGRATIONS", {**OWN, 2: "ALTER TABLE points ADD COLUMN note TEXT;\nCREATE TABLE t (a)"}
+    )
+    monkeypatch.setattr(store_module, "SCHEMA", 3)
     with Store(path) as store:
         assert store.db.execute("SELECT note, count(*) FROM points").fetchone() == (None, 3)
         assert [row.key for _, _, row in store.points()] == ["k0000", "k0001", "k0002"]
     with Store(path) as store:  # and only once
-        assert store.db.execute("PRAGMA user_version").fetchone() == (2,)
+        assert store.db.execute("PRAGMA user_version").fetchone() == (3,)
     monkeypatch.undo()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="has schema 2, made by a newer azsim"):
+    with pytest.raises(StoreError, match="has schema 3, made by a newer azsim"):
         Store(path)
     assert path.read_bytes() == before
 
 
 def test_a_migration_that_fails_leaves_the_old_store(tmp_path, monkeypatch):
     path = filled(tmp_path / "x.db", 3)
-    monkeypatch.setattr(store_module, "MIGRATIONS", {1: "CREATE TABLE t (a);\nALTER TABLE nothing ADD COLUMN b"})
-    monkeypatch.setattr(store_module, "SCHEMA", 2)
+    monkeypatch.setattr(store_module, "MIGRATIONS", {**OWN, 2: "CREATE TABLE t (a);\nALTER TABLE nothing ADD COLUMN b"})
+    monkeypatch.setattr(store_module, "SCHEMA", 3)
     with pytest.raises(StoreError, match="nothing"):
         Store(path)
     monkeypatch.undo()

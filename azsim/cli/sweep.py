@@ -17,9 +17,12 @@ from azsim.report.page import number
 from azsim.sweep import Store, Watcher, load_space, sweep
 from azsim.sweep.run import Plan
 from azsim.sweep.store import Row
+from azsim.sweep.work import Fidelity
 
 StoreOption = Annotated[Path, typer.Option("--store", help="SQLite file of results; made if it is not there")]
-WorkersOption = Annotated[int | None, typer.Option("--workers", "-n", min=1, help="processes; one per core by default")]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", "-n", min=0, help="processes; one per core by default, 0: this one")
+]
 ClusterOption = Annotated[
     str | None, typer.Option(help="address of a Dask scheduler, e.g. tcp://host:8786, instead of local processes")
 ]
@@ -50,11 +53,16 @@ def sweep_space(
     cluster: ClusterOption = None,
     mixed: MixedOption = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="try points again that failed")] = False,
+    fidelity: Annotated[
+        Fidelity | None, typer.Option(help="sampled: replay some frames, with intervals; as in the file by default")
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Run every point of a space that the store does not know yet; stop and go on at any time."""
     with user_errors(), interruptible(store):
         described = load_space(space)
+        if fidelity is not None:
+            described = described.model_copy(update={"fidelity": fidelity})
         board = Board(is_quiet=quiet)
         with board:
             sweep(described, store, workers, cluster, is_mixed=mixed, retry_failed=retry_failed, watcher=board.watcher)

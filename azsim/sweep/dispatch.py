@@ -19,7 +19,7 @@ from azsim.errors import AzsimError, SweepError
 from azsim.graph import Network
 from azsim.sweep.identity import code_version
 from azsim.sweep.local import ready
-from azsim.sweep.work import ExecutionLostError, Outcome, Prepared, measure, prepare, prepare_in_cache, told
+from azsim.sweep.work import ExecutionLostError, Fidelity, Outcome, Prepared, measure, prepare, prepare_in_cache, told
 
 BATCH_S, LARGEST_BATCH = 0.5, 64
 DEATHS_ALLOWED = 2
@@ -65,6 +65,7 @@ class Dispatcher:
         Which of some keys somebody else has finished meanwhile.
     pace_s : float, optional
         What a point takes, if that is known.
+    fidelity : "full" or "sampled"
     """
 
     def __init__(
@@ -77,9 +78,10 @@ class Dispatcher:
         share: Callable[[Prepared], Any] | None,
         is_known: Callable[[Sequence[str]], set[str]],
         pace_s: float = 0.0,
+        fidelity: Fidelity = "full",
     ) -> None:
         self.works, self.workers, self.pool, self.new_pool, self.share = works, workers, pool, new_pool, share
-        self.is_known = is_known
+        self.is_known, self.fidelity = is_known, fidelity
         self.chips = {key: chip for key, _, chip in points}
         self.pending: dict[str, deque[str]] = {}
         for key, work, _ in points:
@@ -192,7 +194,8 @@ class Dispatcher:
         try:
             if task.keys:
                 chips = [(key, self.chips[key]) for key in task.keys]
-                future: Future[Any] = self.pool.submit(measure, self.prepared[task.work], chips, code_version())
+                given = self.prepared[task.work], chips, code_version(), self.fidelity
+                future: Future[Any] = self.pool.submit(measure, *given)
             else:
                 is_handed_over = self.losses.get(task.work, 0) > 1
                 future = self.pool.submit(

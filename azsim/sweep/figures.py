@@ -40,7 +40,11 @@ RESULTS = {
     "word_errors": "substitutions, insertions and deletions, where a transcript is known",
     "wer": "word errors over words of the transcript",
 }
-TEXTS = {"bound": "the largest floor: compute, bandwidth or decode", "text": "what was recognized"}
+TEXTS = {
+    "bound": "the largest floor: compute, bandwidth or decode",
+    "text": "what was recognized",
+    "arms": "frames by the arm taken",
+}
 
 
 def static_figures(chip: Chip) -> dict[str, Any]:

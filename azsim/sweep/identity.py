@@ -86,9 +86,10 @@ def work_key(network: str, audio: str, bits: int | None, density: float | None, 
     return _key({"network": network, "audio": audio, "bits": bits, "density": density, "code": version})
 
 
-def point_key(chip: Chip, work: str) -> str:
-    """Key of a point: the chip apart from its name, and the key of its execution."""
-    return _key({"chip": chip.model_dump(mode="json", exclude={"name", "description"}), "work": work})
+def point_key(chip: Chip, work: str, fidelity: str = "full") -> str:
+    """Key of a point: the chip apart from its name, the key of its execution, and how much of it is replayed."""
+    content = {"chip": chip.model_dump(mode="json", exclude={"name", "description"}), "work": work}
+    return _key(content if fidelity == "full" else {**content, "fidelity": fidelity})
 
 
 def _key(content: dict[str, Any]) -> str:

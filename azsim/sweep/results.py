@@ -10,6 +10,7 @@ import pandas as pd
 
 from azsim.chip.presets import flatten
 from azsim.errors import OutputError, SweepError
+from azsim.sweep.expression import holds
 from azsim.sweep.store import Store
 
 IDENTITY = ("sweep", "key", "network", "weight_bits", "weight_density", "audio")
@@ -20,7 +21,8 @@ def load_results(store: str | Path, sweep: str | None = None, with_chip: bool = 
     """Everything that ran, one row per point and sweep.
 
     Columns: ``sweep, key, network, weight_bits, weight_density, audio``; the figures of ``azsim.sweep.figures``, with
-    the unit as the last word; and the fields of the chip by path. Rows are sorted by sweep and key.
+    the unit as the last word; the fields of the chip by path; and, where a sweep has conditions, whether they hold
+    (``feasible``). Rows are sorted by sweep and key.
 
     Parameters
     ----------
@@ -40,18 +42,21 @@ def load_results(store: str | Path, sweep: str | None = None, with_chip: bool = 
     with Store(store, must_exist=True) as opened:
         if sweep is not None and sweep not in opened.sweeps():
             raise SweepError(f"{store}: no sweep {sweep!r}; it has {', '.join(opened.sweeps()) or 'none'}")
-        rows = []
+        rows, conditions = [], opened.conditions()
         for name, axes, row in opened.points(sweep):
             identity = {"sweep": name, **{key: getattr(row, key) for key in IDENTITY[1:]}}
-            chip = {k: v for k, v in flatten(row.chip).items() if k not in HIDDEN} if with_chip else {}
+            chip = {k: v for k, v in flatten(row.chip).items() if k not in HIDDEN}
             preset = {"chip": axes["chip"]} if "chip" in axes else {}
-            rows.append({**identity, **preset, **row.figures, **chip, "seconds_s": row.seconds,
-                         "code_version": row.code_version})  # fmt: skip
+            known = {**identity, **preset, **row.figures}
+            about = {"seconds_s": row.seconds, "code_version": row.code_version, "fidelity": row.fidelity}
+            wanted = conditions.get(name, [])
+            feasible = {"feasible": all(holds(text, {**known, **chip}) for text in wanted)} if wanted else {}
+            rows.append({**known, **feasible, **(chip if with_chip else {}), **about})
     return pd.DataFrame(rows)
 
 
 def load_axes(store: str | Path, sweep: str | None = None) -> list[dict[str, Any]]:
-    """The axes of every row of ``load_results``, as the space gave them; a point lacks those whose ``when`` is false."""
+    """The axes of every row of ``load_results``, as the space gave them; one whose ``when`` is false is not there."""
     with Store(store, must_exist=True) as opened:
         return [axes for _, axes, _ in opened.points(sweep)]
 

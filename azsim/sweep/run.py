@@ -22,7 +22,7 @@ from azsim.sweep.identity import audio_hash, code_version, network_hash, point_k
 from azsim.sweep.local import local_workers as local_workers  # part of what a run needs
 from azsim.sweep.space import Point, Space
 from azsim.sweep.store import Row, Store
-from azsim.sweep.work import Outcome, Prepared
+from azsim.sweep.work import Fidelity, Outcome, Prepared
 from azsim.weights import layout_key
 
 PROBES = 3
@@ -67,7 +67,8 @@ class Plan:
 class Catalog:
     """Networks and recordings of a space, each loaded and hashed once."""
 
-    def __init__(self, networks: dict[str, Network] | None = None) -> None:
+    def __init__(self, networks: dict[str, Network] | None = None, fidelity: Fidelity = "full") -> None:
+        self.fidelity = fidelity
         self.networks: dict[str, tuple[Network, str]] = {
             name: (network, network_hash(network)) for name, network in (networks or {}).items()
         }
@@ -93,7 +94,7 @@ class Catalog:
         work = self.work(point)
         if point.chip is None:
             return f"unbuildable-{work.key}-{sorted(point.axes.items())!r}"
-        return point_key(point.chip, work.key)
+        return point_key(point.chip, work.key, self.fidelity)
 
     def _audio(self, path: str) -> str:
         if path not in self.audio:
@@ -139,7 +140,7 @@ def plan_points(
         members.append((key, point.axes))
     if not is_mixed:
         _refuse_other_weights(store, (work for _, work in keys.values()))
-    store.enlist(sweep, members)
+    store.enlist(sweep, members, space.where)
     if retry_failed:
         store.forget_failures([*keys, *unbuildable])
     store.add([], [(key, point.problem) for key, point in unbuildable.items()])
@@ -188,7 +189,8 @@ def run_plan(
         Told what was committed: rows and (key, error).
     """
     points = [(key, plan.keys[key][1].key, _chip(plan.keys[key][0])) for key in plan.left]
-    dispatcher = Dispatcher(plan.works, points, workers, pool, new_pool, share, store.finished, plan.point_s)
+    given = workers, pool, new_pool, share, store.finished, plan.point_s, plan.space.fidelity
+    dispatcher = Dispatcher(plan.works, points, *given)
     for outcomes in dispatcher.outcomes():
         rows, failures = _sorted_out(plan, outcomes)
         store.add(rows, failures)
@@ -197,11 +199,11 @@ def run_plan(
 
 
 def _sorted_out(plan: Plan, outcomes: list[Outcome]) -> tuple[list[Row], list[tuple[str, str]]]:
-    rows = [row_of(*plan.keys[o.key], o) for o in outcomes if o.figures is not None]
+    rows = [row_of(*plan.keys[o.key], o, plan.space.fidelity) for o in outcomes if o.figures is not None]
     return rows, [(o.key, o.error) for o in outcomes if o.figures is None]
 
 
-def row_of(point: Point, work: Work, outcome: Outcome) -> Row:
+def row_of(point: Point, work: Work, outcome: Outcome, fidelity: Fidelity = "full") -> Row:
     """What the store keeps of a point."""
     assert outcome.figures is not None
     return Row(
@@ -216,6 +218,7 @@ def row_of(point: Point, work: Work, outcome: Outcome) -> Row:
         code_version=code_version(),
         figures=outcome.figures,
         seconds=outcome.seconds,
+        fidelity=fidelity,
     )
 
 

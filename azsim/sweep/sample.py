@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 
 from azsim.chip import Chip
-from azsim.execute import ActivityRecord
-from azsim.simulate import Replay, replay
+from azsim.execute import ActivityRecord, Execution
+from azsim.simulate import Replay, Speech, replay
 from azsim.sweep.figures import run_figures
-from azsim.sweep.work import Prepared
 from azsim.timing import pinned_tensors
-from azsim.weights import DramImage
+from azsim.weights import DramImage, QuantizedNetwork
 
 BLOCKS, SHORTEST, SHARE = 10, 4, 0.2
 BOOTSTRAPS = 400
@@ -53,7 +52,13 @@ def blocks(n_frames: int, chunk: int, share: float, seed: int) -> list[tuple[int
 
 
 def sampled_figures(
-    work: Prepared, chip: Chip, image: DramImage, share: float = SHARE, seed: int = 0
+    quantized: QuantizedNetwork,
+    execution: Execution,
+    speech: Speech,
+    chip: Chip,
+    image: DramImage,
+    share: float = SHARE,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """Figures of a run from a share of its frames.
 
@@ -64,17 +69,17 @@ def sampled_figures(
         beside each: half the width of its 95 % interval, 0 where everything was replayed; and
         ``sampled_share``, of frames.
     """
-    record, audio_s = work.execution.record, work.speech.seconds
+    record, audio_s = execution.record, speech.seconds
     chunk = chip.controller.chunk_frames
     stretches = blocks(record.n_frames, chunk, share, seed)
     if not stretches:
-        return _exact(run_figures(replay(work.quantized, work.execution, work.speech, chip, image), audio_s))
+        return _exact(run_figures(replay(quantized, execution, speech, chip, image), audio_s))
     kept = pinned_tensors(record, image, chip)
     fixed = chip.replace(weight_sram=chip.weight_sram.replace(pin=kept or "none"))
 
     def part(start: int, stop: int) -> Replay:
-        execution = replace(work.execution, record=record.frames(start, stop))
-        return replay(work.quantized, execution, work.speech, fixed, image)
+        some = replace(execution, record=record.frames(start, stop))
+        return replay(quantized, some, speech, fixed, image)
 
     def alone(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """(latencies in ms, additive figures) of some frames, those before them taken off."""
@@ -98,15 +103,16 @@ def sampled_figures(
     out: dict[str, Any] = {name: float(value) for name, value in zip(ADDITIVE, totals, strict=True)}
     out |= {f"{name}_margin": float(value) for name, value in zip(ADDITIVE, margin, strict=True)}
     out |= _latency(np.array([latency for latency, _ in inner]), last - chunk, [latency for latency, _ in edges], seed)
-    return _completed(out, first, work, sum(stop - start for start, stop in stretches) / record.n_frames)
+    out["sampled_share"] = sum(stop - start for start, stop in stretches) / record.n_frames
+    return _completed(out, first, speech, record.n_frames)
 
 
-def _completed(out: dict[str, Any], first: dict[str, Any], work: Prepared, share: float) -> dict[str, Any]:
+def _completed(out: dict[str, Any], first: dict[str, Any], speech: Speech, n_frames: int) -> dict[str, Any]:
     """With figures that follow from others."""
-    audio_ms = 1e3 * (work.speech.first_frame_s + (work.execution.record.n_frames - 1) * work.speech.hop_s)
+    audio_ms = 1e3 * (speech.first_frame_s + (n_frames - 1) * speech.hop_s)
     ratios = {
         "real_time_factor": ("working_ms", audio_ms),
-        "dram_bytes_per_s": ("dram_read_bytes", work.speech.seconds),
+        "dram_bytes_per_s": ("dram_read_bytes", speech.seconds),
     }
     for name, (of, unit) in ratios.items():
         out |= {name: out[of] / unit, f"{name}_margin": out[f"{of}_margin"] / unit}
@@ -115,7 +121,7 @@ def _completed(out: dict[str, Any], first: dict[str, Any], work: Prepared, share
         out[f"energy_working_{end}_uj"] = out["energy_working_uj"] * band
     floors = {name: out[f"{name}_bound_ms"] for name in ("compute", "bandwidth", "decode")}
     constant = {name: first[name] for name in ("stored_weight_bytes", "pinned_weight_bytes")}
-    return {**out, **constant, "bound": max(floors, key=lambda name: floors[name]), "sampled_share": share}
+    return {**out, **constant, "bound": max(floors, key=lambda name: floors[name])}
 
 
 def _exact(figures: dict[str, Any]) -> dict[str, Any]:

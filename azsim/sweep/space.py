@@ -16,6 +16,7 @@
       - {weight_sram.bytes: 262144, weight_sram.tile_bytes: 16384}
     where: [area_mm2 < 2]                 # what a point must satisfy
     draws: 500                            # that many random points instead of the whole grid
+    fidelity: full                        # or sampled: replay a share of the frames, see sample.py
 
 Without ``draws`` every combination is a point. With it, each point takes a random value of every axis, and an axis
 without ``steps`` is drawn from its whole range. Conditions on the chip (fields, axes, ``area_mm2``, ``sram_bytes``,
@@ -28,7 +29,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import yaml
@@ -133,6 +134,7 @@ class Space(Config):
     where: tuple[str, ...] = ()
     draws: int | None = Field(None, ge=1)
     seed: int = 0
+    fidelity: Literal["full", "sampled"] = "full"
     _bases: dict[str, Chip] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")

@@ -43,7 +43,10 @@ INSPECT = (
     "SELECT count(*) FROM sqlite_schema",
 )
 DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-MIGRATIONS: dict[int, str] = {}  # by the version that they start from
+MIGRATIONS: dict[int, str] = {  # by the version that they start from
+    1: """ALTER TABLE points ADD COLUMN fidelity TEXT NOT NULL DEFAULT 'full';
+CREATE TABLE conditions (sweep TEXT PRIMARY KEY, expressions TEXT NOT NULL)""",
+}
 SCHEMA = 1 + len(MIGRATIONS)
 
 
@@ -62,6 +65,7 @@ class Row:
     code_version: str
     figures: dict[str, Any]
     seconds: float
+    fidelity: str = "full"
 
 
 class Store:
@@ -198,7 +202,7 @@ class Store:
         """
         ran = [
             (r.key, json.dumps(r.chip, sort_keys=True), r.network, r.network_hash, r.weight_bits, r.weight_density,
-             r.audio, r.audio_hash, r.code_version, json.dumps(r.figures), r.seconds)
+             r.audio, r.audio_hash, r.code_version, json.dumps(r.figures), r.seconds, r.fidelity)
             for r in rows
         ]  # fmt: skip
         columns = ", ".join(Row.__dataclass_fields__)
@@ -215,11 +219,16 @@ class Store:
                 failed,
             )
 
-    def enlist(self, sweep: str, members: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Say which points a sweep asks for: (key, axes)."""
+    def enlist(self, sweep: str, members: Iterable[tuple[str, dict[str, Any]]], conditions: Sequence[str] = ()) -> None:
+        """Say which points a sweep asks for, (key, axes), and what it wants of them."""
         rows = [(sweep, key, json.dumps(axes)) for key, axes in members]
         with self._transaction():
             self.db.executemany("INSERT OR IGNORE INTO members VALUES (?, ?, ?)", rows)
+            self.db.execute("INSERT OR REPLACE INTO conditions VALUES (?, ?)", (sweep, json.dumps(conditions)))
+
+    def conditions(self) -> dict[str, list[str]]:
+        """What each sweep wants of its points, by sweep; the last run of a sweep decides."""
+        return {name: json.loads(text) for name, text in self.db.execute("SELECT * FROM conditions")}
 
     def forget_failures(self, keys: Iterable[str]) -> None:
         """So that they are tried again."""

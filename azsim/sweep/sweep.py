@@ -1,6 +1,7 @@
 """A sweep from Python, one statement per step: ``sweep("space.yaml", "results.db")``."""
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,7 @@ def sweep(
     store : path
         SQLite file; made if it is not there.
     workers : int, optional
-        Processes; one per core by default.
+        Processes; one per core by default, 0 for this process itself.
     cluster : str, optional
         Address of a Dask scheduler, e.g. ``tcp://host:8786``, instead of processes of this machine.
     networks : mapping, optional
@@ -59,7 +60,7 @@ def sweep(
     if cluster is not None:
         knock(cluster)  # before minutes go into networks and points
     with Store(store) as opened:
-        plan = make_plan(described, opened, Catalog(dict(networks or {})), is_mixed, retry_failed)
+        plan = make_plan(described, opened, Catalog(dict(networks or {}), described.fidelity), is_mixed, retry_failed)
         if not plan.left:
             watcher.on_plan(plan, 1)
             return
@@ -79,6 +80,10 @@ def _workers(cluster: str | None, n: int | None) -> Iterator[tuple[int, Any, Any
     if cluster is not None:
         with cluster_workers(cluster) as found:
             yield found
+        return
+    if n == 0:
+        with ThreadPoolExecutor(1) as here:
+            yield 1, lambda: here, None
         return
     wanted = n or cores()
     with local_workers(wanted) as new_pool:

@@ -12,12 +12,12 @@ import tempfile
 import threading
 import time
 import traceback
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jiwer
 import numpy as np
@@ -30,10 +30,12 @@ from azsim.graph import Network
 from azsim.simulate import Replay, Speech, load_speech, replay
 from azsim.sweep.figures import run_figures, static_figures
 from azsim.sweep.identity import code_version, transcript_beside
+from azsim.sweep.sample import sampled_figures
 from azsim.weights import DramImage, QuantizedNetwork, calibrate, encode, layout_key, quantize
 from azsim.weights.prune import prune
 
 EXECUTIONS_KEPT, IMAGE_BYTES_KEPT = 2, 256 * 1024**2
+Fidelity = Literal["full", "sampled"]
 STALE_S = 3600  # a file that was half written so long ago belongs to nobody
 
 
@@ -189,17 +191,26 @@ def _image_bytes(image: DramImage) -> int:
 _images, _executions = _Recent(IMAGE_BYTES_KEPT, _image_bytes), _Recent(EXECUTIONS_KEPT)
 
 
-def replay_on(prepared: Prepared, chip: Chip) -> Replay:
-    """Replay on a chip, with the weight image of an earlier one that lays weights out alike."""
+def image_for(prepared: Prepared, chip: Chip) -> DramImage:
+    """The weight image for a chip; that of an earlier one if it lays weights out alike."""
 
     def encoded() -> DramImage:
         return encode(prepared.quantized.tensors.values(), prepared.quantized.tables, chip)
 
-    image = _images.get((prepared.key, layout_key(chip)), encoded)
-    return replay(prepared.quantized, prepared.execution, prepared.speech, chip, image)
+    return _images.get((prepared.key, layout_key(chip)), encoded)
 
 
-def measure(prepared: Prepared | str, chips: Sequence[tuple[str, Chip]], version: str | None = None) -> list[Outcome]:
+def replay_on(prepared: Prepared, chip: Chip) -> Replay:
+    """Replay on a chip."""
+    return replay(prepared.quantized, prepared.execution, prepared.speech, chip, image_for(prepared, chip))
+
+
+def measure(
+    prepared: Prepared | str,
+    chips: Sequence[tuple[str, Chip]],
+    version: str | None = None,
+    fidelity: Fidelity = "full",
+) -> list[Outcome]:
     """Figures of a batch of points that share an execution.
 
     Parameters
@@ -210,6 +221,8 @@ def measure(prepared: Prepared | str, chips: Sequence[tuple[str, Chip]], version
         Key of each point, and its chip.
     version : str, optional
         Code that the keys stand for.
+    fidelity : "full" or "sampled"
+        Replay every frame, or some, with intervals.
 
     Raises
     ------
@@ -225,7 +238,7 @@ def measure(prepared: Prepared | str, chips: Sequence[tuple[str, Chip]], version
             f"install the same version everywhere and run the same command again"
         )
     work = prepared if isinstance(prepared, Prepared) else _executions.get(prepared, lambda: _cached(prepared))
-    return [_measured(work, key, chip) for key, chip in chips]
+    return [_measured(work, key, chip, fidelity) for key, chip in chips]
 
 
 def _cached(key: str) -> Prepared:
@@ -235,16 +248,20 @@ def _cached(key: str) -> Prepared:
     return found
 
 
-def _measured(work: Prepared, key: str, chip: Chip) -> Outcome:
+def _measured(work: Prepared, key: str, chip: Chip, fidelity: Fidelity) -> Outcome:
     """One point; whatever it raises is its own failure, not its neighbors'."""
     start = time.perf_counter()
     try:
-        figures = {**static_figures(chip), **run_figures(replay_on(work, chip), work.speech.seconds)}
+        if fidelity == "sampled":
+            ran = sampled_figures(work.quantized, work.execution, work.speech, chip, image_for(work, chip))
+        else:
+            ran = run_figures(replay_on(work, chip), work.speech.seconds)
+        figures = {**static_figures(chip), **ran}
     except AzsimError as error:
         return Outcome(key, None, f"{type(error).__name__}: {error}", time.perf_counter() - start)
     except Exception as error:
         return Outcome(key, None, told(error), time.perf_counter() - start)
-    figures["text"] = work.text
+    figures |= {"text": work.text, "arms": dict(Counter(work.execution.record.frame_arm))}
     if work.words:
         figures |= {"word_errors": work.word_errors, "wer": (work.word_errors or 0) / work.words}
     return Outcome(key, figures, "", time.perf_counter() - start)
