@@ -153,8 +153,8 @@ def price(counts: Counts, chip: Chip) -> Energy:
         Line("mac_array", "effectual MACs", counts.effectual_macs, mac),
         Line(
             "mac_array",
-            "gated MACs",
-            counts.gated_macs - counts.ungated_macs,
+            "gated MACs and padding entries",
+            counts.gated_macs - counts.ungated_macs + counts.padding_entries,
             mac.times(GATED_SHARE, "gated: 3 % (Eyeriss v2)"),
         ),
         Line("mac_array", "MACs with a zero that nothing gates", counts.ungated_macs, mac),

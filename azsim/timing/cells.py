@@ -11,7 +11,7 @@ import numpy as np
 from azsim.chip.config import Chip
 from azsim.execute.record import ActivityRecord
 from azsim.timing.load import load_columns
-from azsim.timing.mac_array import balance_columns, replay_columns
+from azsim.timing.mac_array import balance_columns, replay_columns, sum_columns
 from azsim.timing.row_dot import replay_rows
 from azsim.timing.tables import ChipTables
 
@@ -35,6 +35,8 @@ class Cells:
         Activations of the tile's columns that are not zero.
     effectual
         Products of which no operand is zero.
+    padding
+        Zero entries of packed form that take a lane cycle and multiply nothing.
     held_cycles
         Cycles that PEs hold the decoder up, where weights bypass the SRAM.
     load_cycles, decode_cycles, bus_cycles, stored_bytes, packed_bytes, metadata_bits, symbols
@@ -49,6 +51,7 @@ class Cells:
     queue_waits: np.ndarray
     nonzero: np.ndarray
     effectual: np.ndarray
+    padding: np.ndarray
     held_cycles: np.ndarray
     load_cycles: np.ndarray
     decode_cycles: np.ndarray
@@ -75,7 +78,7 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
     base = np.where(is_look_up, first + record.row, first)
     tile = np.repeat(base - start[:-1], counts) + np.arange(start[-1])
     n = len(tile)
-    mac, broadcasts, edges, waits, nonzero, effectual, held = (np.zeros(n, np.int64) for _ in range(7))
+    mac, broadcasts, edges, waits, nonzero, effectual, padding, held = (np.zeros(n, np.int64) for _ in range(8))
     walk = (record.op, record.part_start, record.row, record.nonzero, record.nonzero_start,
             tables.op_slots, tables.slot_tiles, start)  # fmt: skip
     array = chip.mac_array
@@ -98,6 +101,9 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
             np.zeros(tables.work.shape[1], np.int32), np.full((len(tables.tile_cols), 3), -1),
             mac, broadcasts, edges, nonzero, effectual, waits,
         )  # fmt: skip
+        if tables.column_padding.any():
+            sent = tables.tile_cols, tables.tile_work, tables.column_padding, array.skip_activations
+            sum_columns(*walk, *sent, padding)
         if is_balanced:
             balance_columns(
                 *walk, tables.tile_cols, tables.tile_work, tables.work.sum(axis=1, dtype=np.int64), array.pes,
@@ -118,7 +124,7 @@ def replay_cells(record: ActivityRecord, tables: ChipTables, chip: Chip, is_bala
     bus_cycles = fetch["stored_bytes"] // burst_bytes * tables.burst_cycles
     return Cells(
         start=start, tile=tile, mac_cycles=mac, broadcasts=broadcasts, broadcast_edges=edges, queue_waits=waits,
-        nonzero=nonzero, effectual=effectual, held_cycles=held, bus_cycles=bus_cycles, **fetch,
+        nonzero=nonzero, effectual=effectual, padding=padding, held_cycles=held, bus_cycles=bus_cycles, **fetch,
     )  # fmt: skip
 
 

@@ -22,6 +22,7 @@ class Counts:
     gated_macs: int = 0
     effectual_macs: int = 0
     ungated_macs: int = 0  # the share of gated ones that no gate of the chip catches: they cost a full MAC
+    padding_entries: int = 0  # zero entries of packed form: each takes a lane cycle, and is none of the MACs
 
     dram_bursts: int = 0
     dram_read_bytes: int = 0  # on the bus, padding included

@@ -242,6 +242,34 @@ def replay_columns(
 
 
 @njit(cache=True, nogil=True)
+def sum_columns(
+    op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_cols, tile_work,
+    values, skip_activations, sums,
+):  # fmt: skip
+    """Sum of a value per column over the columns that are sent, for every cell.
+
+    Parameters
+    ----------
+    values : int64[columns]
+    sums : int64[cells]
+        Out.
+    """
+    for n in range(op.shape[0]):
+        for part in range(part_start[n], part_start[n + 1]):
+            if row[part] >= 0:
+                continue
+            slot = op_slots[op[n]] + part - part_start[n]
+            bits, cell = nonzero_start[part], cell_start[part]
+            for tile in range(slot_tiles[slot, 0], slot_tiles[slot, 1]):
+                total = np.int64(0)
+                for c in range(tile_cols[tile, 0], tile_cols[tile, 1]):
+                    if not skip_activations or (nonzero[bits + (c >> 3)] >> (c & 7)) & 1:
+                        total += values[tile_work[tile] + c]
+                sums[cell] = total
+                cell += 1
+
+
+@njit(cache=True, nogil=True)
 def balance_columns(
     op, part_start, row, nonzero, nonzero_start, op_slots, slot_tiles, cell_start, tile_cols, tile_work,
     column_work, pes, skip_activations, width, bubble_period, mac_cycles,

@@ -48,6 +48,7 @@ class ChipTables:
     pinned: frozenset[str]
     work: np.ndarray  # uint16[columns, pes]
     column_nnz: np.ndarray  # int64[columns]
+    column_padding: np.ndarray  # int64[columns], zero entries of packed form
     column_burst: np.ndarray  # int64[columns, 2], where columns have streams of their own
     column_bytes: np.ndarray  # int64[columns]
     column_metadata_bits: np.ndarray  # int64[columns]
@@ -147,10 +148,11 @@ def _work(tensors: list[TensorTiles], chip: Chip) -> tuple[np.ndarray, np.ndarra
 
 def _columns(tensors: list[TensorTiles]) -> dict[str, np.ndarray]:
     """Non-zero weights of all columns and, where they have them, their own streams."""
-    nnz, burst, n_bytes, metadata = ([np.zeros(0, np.int64)] for _ in range(4))
+    nnz, entries, burst, n_bytes, metadata = ([np.zeros(0, np.int64)] for _ in range(5))
     first_burst = 0
     for tensor in tensors:
         nnz += [counts.sum(axis=1, dtype=np.int64) for counts in tensor.nnz_per_pe]
+        entries += [counts.sum(axis=1, dtype=np.int64) for counts in tensor.entries_per_pe]
         for columns in tensor.columns:
             ends = first_burst + columns.burst_start
             burst.append(np.stack([ends[:-1], ends[1:]], axis=1).reshape(-1))
@@ -164,6 +166,7 @@ def _columns(tensors: list[TensorTiles]) -> dict[str, np.ndarray]:
         first_burst += len(tensor.burst_symbols)
     return {
         "column_nnz": np.concatenate(nnz),
+        "column_padding": np.concatenate(entries) - np.concatenate(nnz),
         "column_burst": np.concatenate(burst).reshape(-1, 2),
         "column_bytes": np.concatenate(n_bytes),
         "column_metadata_bits": np.concatenate(metadata),

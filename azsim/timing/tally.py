@@ -94,6 +94,7 @@ def tally(
         gated_macs=macs["issued"] - macs["effectual"],
         effectual_macs=macs["effectual"],
         ungated_macs=macs["ungated"],
+        padding_entries=int(cells.padding.sum()),
         dram_bursts=read // burst,
         dram_read_bytes=read,
         packed_bytes=packed,
@@ -147,11 +148,12 @@ def _weight_memory(
     if chip.weight_sram.form == "packed":
         metadata = int((times * tables.tile_metadata_bits).sum())
         packed = int((times * tables.tile_packed_bytes).sum())
+        entries = issued + int(cells.padding.sum())
         return {
             "weight_sram_write_bytes": (8 * packed - metadata) // 8,
-            "weight_sram_read_bytes": issued,
+            "weight_sram_read_bytes": entries,
             "metadata_write_bytes": metadata // 8,
-            "metadata_read_bytes": issued * chip.codec.index_bits // 8,
+            "metadata_read_bytes": entries * chip.codec.index_bits // 8,
         }
     size = int((times * tables.tile_size).sum())
     if chip.mac_array.dataflow == "row_dot":
