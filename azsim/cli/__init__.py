@@ -5,6 +5,7 @@ import typer
 from azsim.cli.compare import compare_points
 from azsim.cli.report import report_store
 from azsim.cli.run import explain_run, run
+from azsim.cli.search import search_space
 from azsim.cli.show import inspect, list_chips, list_zoo, show_chip
 from azsim.cli.sweep import sweep_space
 from azsim.cli.validate import validate_machines
@@ -24,6 +25,7 @@ app.command("run")(run)
 app.command("explain")(explain_run)
 app.command("validate")(validate_machines)
 app.command("sweep")(sweep_space)
+app.command("search")(search_space)
 app.command("report")(report_store)
 app.command("compare")(compare_points)
 app.command("inspect")(inspect)

@@ -64,7 +64,7 @@ def sweep(
         if not plan.left:
             watcher.on_plan(plan, 1)
             return
-        with _workers(cluster, workers) as (n, new_pool, share):
+        with find_workers(cluster, workers) as (n, new_pool, share):
             pool = new_pool()
             pool, done = probe(plan, opened, pool, new_pool, share)
             watcher.on_plan(plan, n)
@@ -75,7 +75,7 @@ def sweep(
 
 
 @contextmanager
-def _workers(cluster: str | None, n: int | None) -> Iterator[tuple[int, Any, Any]]:
+def find_workers(cluster: str | None, n: int | None) -> Iterator[tuple[int, Any, Any]]:
     """(how many, a function that gives an Executor, how to share an execution)."""
     if cluster is not None:
         with cluster_workers(cluster) as found:
