@@ -126,6 +126,18 @@ def test_what_is_no_file_is_said(tmp_path):
         Store(tmp_path / "file" / "x.db")
 
 
+def test_a_sweep_that_is_run_again_shows_its_last_points(tmp_path):
+    newer = replace(ROW, key="n", code_version="newer")
+    with Store(tmp_path / "x.db") as store:
+        for row in (ROW, newer, replace(ROW, key="other axes")):
+            store.add([row])
+        store.enlist("s", [(ROW.key, {"pes": 4}), ("other axes", {"pes": 8})])
+        store.enlist("s", [(newer.key, {"pes": 4})])
+        assert {row.key for _, _, row in store.points()} == {"n", "other axes"} and store.sweeps() == {"s": 2}
+        store.enlist("s", [(ROW.key, {"pes": 4})])  # back to the older code
+        assert {row.key for _, _, row in store.points("s")} == {ROW.key, "other axes"}
+
+
 OWN = store_module.MIGRATIONS
 
 

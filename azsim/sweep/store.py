@@ -36,6 +36,7 @@ CREATE TABLE failures (
 CREATE TABLE members (
     sweep TEXT NOT NULL, key TEXT NOT NULL, axes TEXT NOT NULL, PRIMARY KEY (sweep, key, axes));
 """
+MEMBERS = "(SELECT * FROM members WHERE rowid IN (SELECT max(rowid) FROM members GROUP BY sweep, axes))"
 INSPECT = (
     "PRAGMA application_id",
     "PRAGMA user_version",
@@ -223,7 +224,7 @@ class Store:
         """Say which points a sweep asks for, (key, axes), and what it wants of them."""
         rows = [(sweep, key, json.dumps(axes)) for key, axes in members]
         with self._transaction():
-            self.db.executemany("INSERT OR IGNORE INTO members VALUES (?, ?, ?)", rows)
+            self.db.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", rows)
             self.db.execute("INSERT OR REPLACE INTO conditions VALUES (?, ?)", (sweep, json.dumps(conditions)))
 
     def conditions(self) -> dict[str, list[str]]:
@@ -259,24 +260,26 @@ class Store:
 
     def failures(self, sweep: str | None = None) -> list[tuple[str, dict[str, Any], str]]:
         """(sweep, axes, error text) of points that could not run."""
-        query = "SELECT sweep, axes, error FROM members JOIN failures USING (key) WHERE sweep = ? OR ? ORDER BY 1, 2"
+        query = f"SELECT sweep, axes, error FROM {MEMBERS} JOIN failures USING (key) WHERE sweep = ? OR ? ORDER BY 1, 2"
         with self._telling():
             found = self._read(query, (sweep, sweep is None))
             return [(name, json.loads(axes), error) for name, axes, error in found]
 
     def points(self, sweep: str | None = None) -> list[tuple[str, dict[str, Any], Row]]:
-        """(sweep, axes, point) of everything that ran, in the order of the keys."""
+        """(sweep, axes, point) of everything that ran, in the order of the keys.
+
+        Where a sweep was run again and its points are others now, by another network or newer code, the last
+        count.
+        """
         columns = ", ".join(Row.__dataclass_fields__)
-        query = (
-            f"SELECT sweep, axes, {columns} FROM members JOIN points USING (key) WHERE sweep = ? OR ? ORDER BY 1, 3, 2"
-        )
+        query = f"SELECT sweep, axes, {columns} FROM {MEMBERS} JOIN points USING (key) WHERE sweep = ? OR ? ORDER BY 1, 3, 2"
         with self._telling():
             found = self._read(query, (sweep, sweep is None))
             return [(name, json.loads(axes), _row(values)) for name, axes, *values in found]
 
     def sweeps(self) -> dict[str, int]:
         """Points by sweep."""
-        return dict(self._read("SELECT sweep, count(*) FROM members GROUP BY sweep ORDER BY sweep"))
+        return dict(self._read(f"SELECT sweep, count(*) FROM {MEMBERS} GROUP BY sweep ORDER BY sweep"))
 
     def networks(self) -> set[tuple[str, str]]:
         """(name, hash) of every network with results."""
