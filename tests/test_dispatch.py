@@ -2,8 +2,10 @@
 
 import threading
 import time
+from collections import Counter
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +15,7 @@ from azsim.sweep import dispatch
 from azsim.sweep.dispatch import Dispatcher
 from azsim.sweep.work import ExecutionLostError, Outcome
 
-TOGETHER_S = 0.005
+TOGETHER_S, STEPS = 0.005, 2000  # more steps than any of these runs may take
 
 
 class Pools:
@@ -27,7 +29,7 @@ class Pools:
         self.made += 1
         return Pool(self)
 
-    def _measure(self, prepared, chips, version):
+    def _measure(self, prepared, chips, version, fidelity):
         self.log.append([key for key, _ in chips])
         for key, _ in chips:
             self.on_measure(key)
@@ -75,7 +77,7 @@ def run(pools, points, workers=2, works=("w",)):
                                     weight_density=None) for w in works}  # fmt: skip
     chips = [(f"{w}{i}", w, None) for w in works for i in range(points)]
     dispatcher = Dispatcher(described, chips, workers, pools.new(), pools.new, None, lambda keys: set())
-    outcomes = [o for some in dispatcher.outcomes() for o in some]
+    outcomes = [o for some in islice(dispatcher.outcomes(), STEPS) for o in some]
     assert sorted(o.key for o in outcomes) == sorted(key for key, _, _ in chips)
     return {o.key: o.error for o in outcomes}
 
@@ -103,6 +105,30 @@ def test_only_the_point_that_kills_has_failed(workers):
     assert errors["w37"].startswith("the worker died 2 times on this point: BrokenProcessPool")
     # once in company, once in its batch alone, once alone
     assert sum("w37" in keys for keys in pools.log) <= 3
+
+
+def test_a_point_alone_may_die_once_but_not_twice():
+    calls = Counter()
+
+    def dies(times):
+        calls.clear()
+
+        def measure(key):
+            calls[key] += 1
+            if calls[key] <= times:
+                raise BrokenProcessPool
+
+        return measure
+
+    # the first death counts for nothing: who knows what else was in flight
+    assert run(Pools(dies(times=2)), 1) == {"w0": ""}
+    assert "died 2 times" in run(Pools(dies(times=3)), 1)["w0"]
+
+
+def test_of_many_that_kill_each_is_found_and_nothing_else():
+    fatal = {f"w{i}" for i in range(0, 60, 7)}
+    errors = run(Pools(dies_at(*fatal)), 60, workers=4)
+    assert {key for key, error in errors.items() if error} == fatal
 
 
 def test_what_was_near_a_worker_that_somebody_killed_has_not_failed():
@@ -151,6 +177,22 @@ def test_an_execution_that_got_lost_is_made_again():
     pools = Pools(measure)
     assert set(run(pools, 30).values()) == {""}
     assert pools.log.count(("prepare", "w")) == 4
+
+
+def test_an_execution_that_cannot_be_made_again_takes_its_suspects_with_it():
+    """Two points are suspected; the first of them finds its execution gone, and the recording has gone, too."""
+    calls, prepared = [], []
+
+    def measure(key):
+        calls.append(key)
+        raise BrokenProcessPool if len(calls) == 1 else ExecutionLostError("w")
+
+    def prepare(key):
+        prepared.append(key)
+        if len(prepared) > 1:
+            raise AudioError("gone")
+
+    assert set(run(Pools(measure, prepare), 2).values()) == {"AudioError: gone"}
 
 
 def test_an_execution_that_is_always_lost_ends_the_sweep():

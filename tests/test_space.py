@@ -231,5 +231,5 @@ def test_the_hash_of_a_network_sees_one_weight_and_its_shape(toy):
     nudged = weight.copy()
     nudged[0, 0] = np.nextafter(nudged[0, 0], 9)
     assert changed(weight.copy()) == network_hash(toy)
-    assert len({network_hash(toy), changed(nudged), changed(weight.T.reshape(weight.shape[::-1]).copy())}) == 3
+    assert len({network_hash(toy), changed(nudged), changed(weight.reshape(weight.shape[::-1]))}) == 3
     assert network_hash(replace(toy, synthetic_weights=True)) != network_hash(toy)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def rows(n, first=0):
 def filled(path, n=200):
     with Store(path) as store:
         store.add(rows(n))
-        store.enlist("s", [(row.key, {"pes": 4}) for row in rows(n)])
+        store.enlist("s", [(row.key, {"pes": i}) for i, row in enumerate(rows(n))])
     return path
 
 
@@ -93,8 +94,8 @@ def test_a_damaged_file_is_left_untouched(tmp_path, harm):
         at = 20 if harm == "header" else len(content) // 2
         content[at : at + 2048] = random.Random(1).randbytes(2048)
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"x\.db: .*damaged.*(--store|recover)"), Store(path) as store:
-        store.points()
+    with pytest.raises(StoreError, match=r"x\.db: .*damaged.*(--store|recover)"):
+        Store(path)
     assert path.read_bytes() == content
 
 
@@ -155,34 +156,50 @@ def test_a_store_from_before_sampling_is_migrated(tmp_path, monkeypatch):
         assert [row for _, _, row in store.points()] == [ROW] and ROW.fidelity == "full"
 
 
+def add_migration(monkeypatch, statements):
+    monkeypatch.setattr(store_module, "MIGRATIONS", {**store_module.MIGRATIONS, store_module.SCHEMA: statements})
+    monkeypatch.setattr(store_module, "SCHEMA", store_module.SCHEMA + 1)
+
+
 def test_an_older_schema_is_migrated_and_a_newer_one_refused(tmp_path, monkeypatch):
-    path = filled(tmp_path / "x.db", 3)
-    monkeypatch.setattr(
-        store_module, "MIGRATIONS", {**OWN, 2: "ALTER TABLE points ADD COLUMN note TEXT;\nCREATE TABLE t (a)"}
-    )
-    monkeypatch.setattr(store_module, "SCHEMA", 3)
+    path, known = filled(tmp_path / "x.db", 3), store_module.SCHEMA
+    add_migration(monkeypatch, "ALTER TABLE points ADD COLUMN note TEXT;\nCREATE TABLE t (a)")
     with Store(path) as store:
         assert store.db.execute("SELECT note, count(*) FROM points").fetchone() == (None, 3)
         assert [row.key for _, _, row in store.points()] == ["k0000", "k0001", "k0002"]
     with Store(path) as store:  # and only once
-        assert store.db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert store.db.execute("PRAGMA user_version").fetchone() == (known + 1,)
     monkeypatch.undo()
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="has schema 3, made by a newer azsim"):
+    with pytest.raises(StoreError, match=f"has schema {known + 1}, made by a newer azsim than this one, .* {known}"):
         Store(path)
     assert path.read_bytes() == before
 
 
 def test_a_migration_that_fails_leaves_the_old_store(tmp_path, monkeypatch):
     path = filled(tmp_path / "x.db", 3)
-    monkeypatch.setattr(store_module, "MIGRATIONS", {**OWN, 2: "CREATE TABLE t (a);\nALTER TABLE nothing ADD COLUMN b"})
-    monkeypatch.setattr(store_module, "SCHEMA", 3)
+    add_migration(monkeypatch, "CREATE TABLE t (a);\nALTER TABLE nothing ADD COLUMN b")
     with pytest.raises(StoreError, match="nothing"):
         Store(path)
     monkeypatch.undo()
     with Store(path) as store:
         assert len(store.points()) == 3
         assert not store.db.execute("SELECT * FROM sqlite_schema WHERE name = 't'").fetchall()
+
+
+def test_a_store_of_the_first_schema_keeps_its_points(tmp_path):
+    path = tmp_path / "x.db"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(store_module.CREATE)
+        db.execute(f"PRAGMA application_id = {store_module.APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        columns = [name for name in Row.__dataclass_fields__ if name != "fidelity"]
+        values = ["{}" if name in ("chip", "figures") else getattr(ROW, name) for name in columns]
+        db.execute(f"INSERT INTO points ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", values)
+        db.execute("INSERT INTO members VALUES ('s', 'k', '{}')")
+        db.commit()
+    with Store(path) as store:
+        assert store.points() == [("s", {}, replace(ROW, chip={}, figures={}, fidelity="full"))]
 
 
 def test_many_make_and_fill_one_store_at_once(tmp_path):
@@ -200,6 +217,24 @@ def test_many_make_and_fill_one_store_at_once(tmp_path):
             list(pool.map(writer, [path] * 6, range(6)))
         with Store(path) as store:
             assert len(store.finished([*(row.key for row in rows(120)), *(f"failed {n}" for n in range(6))])) == 126
+
+
+def test_a_store_that_another_makes_while_this_one_looks_is_no_other_programs(tmp_path, monkeypatch):
+    path = tmp_path / "x.db"
+
+    class Meanwhile(tuple):
+        def __iter__(self):
+            *questions, last = tuple.__iter__(self)
+            yield from questions
+            monkeypatch.setattr(store_module, "INSPECT", (*questions, last))
+            filled(path, 3)
+            yield last
+
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")  # as far as another process has come
+    monkeypatch.setattr(store_module, "INSPECT", Meanwhile(store_module.INSPECT))
+    with Store(path) as store:
+        assert len(store.points()) == 3
 
 
 SPACE = {

@@ -52,6 +52,8 @@ def spoken(recording, tmp_path):
 
 VARIED = (
     {"mac_array.pes": 8, "codec.name": "huffman", "weight_density": 0.3},
+    {"mac_array.pes": 16, "codec.name": "huffman", "weight_density": 0.3},  # the same execution, another image
+    {"mac_array.pes": 8, "codec.name": "huffman", "weight_density": 0.4},  # the same layout, another execution
     {"mac_array.dataflow": "row_dot", "weight_bits": 4},
     {"codec.name": "run_length", "weight_sram.form": "packed", "weight_density": 0.3, "weight_bits": 4},
     {"chip": "az2_like", "stream.fetch": "active_columns"},
@@ -69,9 +71,9 @@ def test_figures_of_a_sweep_are_those_of_simulate_cold_and_warm(tiny, spoken, tm
     sweep(space, tmp_path / "cold.db", workers=1, networks={"tiny": tiny})
     kept = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     sweep(space, tmp_path / "warm.db", workers=2, networks={"tiny": tiny})
-    assert len(kept) == 4 and kept == {path: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert len(kept) == 5 and kept == {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     cold = figures_of(tmp_path / "cold.db")
-    assert cold == figures_of(tmp_path / "warm.db") and len(cold) == 4
+    assert cold == figures_of(tmp_path / "warm.db") and len(cold) == 6
     for point in load_space(space).points():
         density = point.weight_density
         run = simulate(tiny if density is None else prune(tiny, density), spoken, point.chip, bits=point.weight_bits)

@@ -137,7 +137,8 @@ class Dispatcher:
                 yield from self._prepared_here(task, self.share)
             else:
                 self._submit(replace(task, is_alone=True))
-        while not self.suspects and len(self.running) < 2 * self.workers:
+        is_alone = any(task.is_alone for task in self.running.values())
+        while not self.suspects and not is_alone and len(self.running) < 2 * self.workers:
             task_or_none = self._next()
             if task_or_none is None:
                 return

@@ -18,7 +18,8 @@ from azsim.graph.ir import Graph
 
 PACKAGE = Path(__file__).parents[1]
 CODE = (
-    "chip", "energy", "execute", "graph", "timing", "weights", "simulate.py", "sweep/figures.py", "sweep/work.py",
+    "chip", "energy", "execute", "graph", "timing", "weights", "simulate.py",
+    "sweep/figures.py", "sweep/sample.py", "sweep/work.py",
 )  # fmt: skip
 DIGITS = 16
 

@@ -229,7 +229,8 @@ class Store:
 
     def conditions(self) -> dict[str, list[str]]:
         """What each sweep wants of its points, by sweep; the last run of a sweep decides."""
-        return {name: json.loads(text) for name, text in self.db.execute("SELECT * FROM conditions")}
+        with self._telling():
+            return {name: json.loads(text) for name, text in self._read("SELECT * FROM conditions")}
 
     def forget_failures(self, keys: Iterable[str]) -> None:
         """So that they are tried again."""
@@ -272,7 +273,10 @@ class Store:
         count.
         """
         columns = ", ".join(Row.__dataclass_fields__)
-        query = f"SELECT sweep, axes, {columns} FROM {MEMBERS} JOIN points USING (key) WHERE sweep = ? OR ? ORDER BY 1, 3, 2"
+        query = (
+            f"SELECT sweep, axes, {columns} FROM {MEMBERS} JOIN points USING (key) "
+            f"WHERE sweep = ? OR ? ORDER BY 1, 3, 2"
+        )
         with self._telling():
             found = self._read(query, (sweep, sweep is None))
             return [(name, json.loads(axes), _row(values)) for name, axes, *values in found]
