@@ -22,18 +22,24 @@ def blocks(language):
 COMMANDS = [line.split("#")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Instead of the README's ``out``; one for all of it, because later commands read what earlier ones write."""
+    return tmp_path_factory.mktemp("readme")
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("azsim")])
-def test_the_commands_run(command, tmp_path, monkeypatch):
+def test_the_commands_run(command, folder, monkeypatch):
     monkeypatch.chdir(ROOT)
-    words = [str(tmp_path / w) if w.startswith("out/") else w for w in shlex.split(command)[1:]]
+    words = [str(folder / w) if w.startswith("out/") else w for w in shlex.split(command)[1:]]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.output
 
 
-@pytest.mark.parametrize("source", blocks("python"), ids=["api", "own network"])
-def test_the_python_runs(source, monkeypatch, capsys):
+@pytest.mark.parametrize("source", blocks("python"), ids=["api", "own network", "sweep"])
+def test_the_python_runs(source, folder, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    exec(compile(source, "README.md", "exec"), {"__name__": "readme"})
+    exec(compile(source.replace("out/", f"{folder}/"), "README.md", "exec"), {"__name__": "readme"})
     assert capsys.readouterr().out
 
 

@@ -86,11 +86,12 @@ def sampled_figures(
         whole, before = part(start - chunk, stop), part(start - chunk, start)
         more, less = run_figures(whole, audio_s), run_figures(before, audio_s)
         latency = whole.timeline.frame_latency_cycles[chunk:] / (chip.clock_hz * 1e-3)
-        return latency, np.array([more[name] - less[name] for name in ADDITIVE])
+        return latency, np.array([*(more[name] - less[name] for name in ADDITIVE), latency.sum()])
 
     head = part(0, chunk)
     first = run_figures(head, audio_s)
-    edges = [(head.timeline.frame_latency_cycles / (chip.clock_hz * 1e-3), np.array([first[n] for n in ADDITIVE]))]
+    latency = head.timeline.frame_latency_cycles / (chip.clock_hz * 1e-3)
+    edges = [(latency, np.array([*(first[name] for name in ADDITIVE), latency.sum()]))]
     last = record.n_frames - record.n_frames % chunk
     if last < record.n_frames:
         edges.append(alone(last, record.n_frames))
@@ -100,9 +101,12 @@ def sampled_figures(
     rates = np.array([additive / len(latency) for latency, additive in inner])
     mean, margin = (last - chunk) * _regression(rates, seen, known[chunk:last].mean(axis=0))
     totals = mean + sum(additive for _, additive in edges)
-    out: dict[str, Any] = {name: float(value) for name, value in zip(ADDITIVE, totals, strict=True)}
-    out |= {f"{name}_margin": float(value) for name, value in zip(ADDITIVE, margin, strict=True)}
-    out |= _latency(np.array([latency for latency, _ in inner]), last - chunk, [latency for latency, _ in edges], seed)
+    names = (*ADDITIVE, "latency_sum_ms")
+    out: dict[str, Any] = {name: float(value) for name, value in zip(names, totals, strict=True)}
+    out |= {f"{name}_margin": float(value) for name, value in zip(names, margin, strict=True)}
+    for name in ("latency_sum_ms", "latency_sum_ms_margin"):
+        out[name.replace("sum", "mean")] = out.pop(name) / record.n_frames
+    out |= _percentiles(np.array([latency for latency, _ in inner]), seed)
     out["sampled_share"] = sum(stop - start for start, stop in stretches) / record.n_frames
     return _completed(out, first, speech, record.n_frames)
 
@@ -158,12 +162,9 @@ def _regression(rates: np.ndarray, seen: np.ndarray, wanted: np.ndarray) -> np.n
     return np.array([rates.mean(axis=0) + step @ slope, T_975[n - 1 - rank] * error])
 
 
-def _latency(by_block: np.ndarray, n_inner: int, edges: list[np.ndarray], seed: int) -> dict[str, float]:
-    """Mean and percentiles with margins from float[blocks, frames] ms, which stand for ``n_inner`` frames."""
-    means, of_edges = by_block.mean(axis=1), np.concatenate(edges)
-    n_frames = n_inner + len(of_edges)
-    out = {"latency_mean_ms": float(n_inner * means.mean() + of_edges.sum()) / n_frames}
-    out["latency_mean_ms_margin"] = T_975[BLOCKS - 1] * float(means.std(ddof=1)) / np.sqrt(BLOCKS) * n_inner / n_frames
+def _percentiles(by_block: np.ndarray, seed: int) -> dict[str, float]:
+    """Percentiles of the latency with margins from float[blocks, frames] ms."""
+    out: dict[str, float] = {}
     drawn = np.random.default_rng(seed).integers(len(by_block), size=(BOOTSTRAPS, len(by_block)))
     again = by_block[drawn].reshape(BOOTSTRAPS, -1)
     for name, percent in PERCENTILES.items():

@@ -21,7 +21,7 @@ from azsim.sweep import export, load_results, sweep
 
 COLORS = ("#2563eb", "#f59e0b", "#059669", "#db2777", "#7c3aed", "#64748b", "#dc2626")
 DASHES = ("solid", "dash", "dot", "dashdot")
-WIDE = 8  # largest over smallest value from which an axis is logarithmic
+WIDE = 12  # largest over smallest value from which an axis is logarithmic
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class Question:
         return plot
 
 
-def _scale(is_log: bool) -> dict[str, str]:
-    return {"type": "log"} if is_log else {"rangemode": "tozero"}
+def _scale(is_log: bool) -> dict[str, Any]:
+    return {"type": "log", "dtick": 1} if is_log else {"rangemode": "tozero"}
 
 
 def ask(question: Question, text: str | None) -> None:
