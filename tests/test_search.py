@@ -16,6 +16,7 @@ import yaml
 from conftest import tiny_transducer
 from typer.testing import CliRunner
 
+from azsim.chip import load_chip
 from azsim.cli import app
 from azsim.errors import SweepError
 from azsim.graph import network_from_modules
@@ -154,6 +155,8 @@ def test_a_range_without_steps_is_for_searches_only(lab, tmp_path):
     assert len(lab.search(tmp_path / "s.db", 5, changes=ranged)) == 5
     with pytest.raises(SweepError, match="'clock_hz' has no `steps`"):
         lab.sweep(tmp_path / "s.db", ranged)
+    with pytest.raises(SweepError, match="'clock_hz' has no `steps`"):
+        next(load_space({**lab.space, **ranged}, is_enumerable=False).points())
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -179,9 +182,12 @@ def test_conditions_on_results_are_constraints(lab, tmp_path, monkeypatch):
     assert set(found.key[found.is_on_front]) == set(feasible.key[pareto(feasible, GOALS)])
     told = [t for t in kept[0].study.trials if t.constraints]
     assert len(told) == N
-    for trial, energy in zip(told, found.energy_working_uj, strict=True):
+    for trial, (_, point) in zip(told, found.iterrows(), strict=True):
         # the excess over the larger of both; 0 where the condition holds
-        assert trial.constraints["where"] == pytest.approx(max(0.0, 1 - 700 / energy))
+        assert trial.constraints["where"] == pytest.approx(max(0.0, 1 - 700 / point.energy_working_uj))
+        # and Optuna takes it for the point that ran, not for the one that it proposed at first
+        assert SPACE["axes"]["mac_array.pes"][trial.params["mac_array.pes"]] == point["mac_array.pes"]
+        assert trial.values == [point[name] for name in GOALS]
 
 
 def test_a_constrained_search_looks_where_points_are_feasible(lab, tmp_path):
@@ -239,12 +245,16 @@ def test_failures_are_kept_and_the_search_goes_on(lab, tmp_path):
 
 
 def test_chips_that_cannot_be_built_are_failures_and_are_no_points(lab, tmp_path):
-    changes = {"axes": {"mac_array.pes": [16, -16, 32, 64, -1]}, "rows": []}
-    found = lab.search(tmp_path / "s.db", 3, changes=changes)
-    assert sorted(found["mac_array.pes"]) == [16, 32, 64] and len(lab.ran) == 3
-    found = lab.search(tmp_path / "s.db", 100, changes=changes)
+    bad = [-n for n in range(1, 30)]
+    changes = {"axes": {"mac_array.pes": [16, *bad, 32, 64]}, "rows": []}
+    for seed in range(5):
+        tried = []
+        told = SearchWatcher(on_points=lambda table, n, tried=tried: tried.append(n))
+        found = lab.search(tmp_path / "s.db", 3, "random", changes, seed=seed, watcher=told)
+        assert sorted(found["mac_array.pes"]) == [16, 32, 64] and len(lab.ran) == tried[-1] == 3
+    lab.search(tmp_path / "s.db", 100, changes=changes)
     failures = load_failures(tmp_path / "s.db", "small-search")
-    assert set(failures["mac_array.pes"]) == {-16, -1} and failures.error.str.contains("pes").all()
+    assert set(failures["mac_array.pes"]) == set(bad) and failures.error.str.contains("pes").all()
     with pytest.raises(SweepError, match=r"no point could run.*pes"):
         lab.search(tmp_path / "t.db", changes={"axes": {"mac_array.pes": [-1, -2]}})
     ranged = {"axes": {"clock_hz": {"from": -5, "to": -1}}}
@@ -317,9 +327,16 @@ def test_mistakes_are_told(lab, tmp_path, options, message):
 def test_word_errors_need_a_transcript_and_trained_weights(lab, tiny, recording, tmp_path, monkeypatch):
     path = tmp_path / "said.wav"
     path.write_bytes(Path(recording).read_bytes())
-    path.with_suffix(".txt").write_text("a b\n")
+    path.with_suffix(".txt").write_text("\n")
     changes = {"audio": str(path)}
+    with pytest.raises(SweepError, match=r"write what is said into .*said\.txt"):
+        lab.search(tmp_path / "r.db", 5, changes=changes, objectives=["wer"])
+    path.with_suffix(".txt").write_text("a b\n")
     assert len(lab.search(tmp_path / "s.db", 5, changes=changes, objectives=["wer", "area_mm2"])) == 5
+    without = {name: value for name, value in invented(load_chip("az1_like")).items() if name != "wer"}
+    monkeypatch.setattr(sys.modules[__name__], "invented", lambda chip: without)
+    with pytest.raises(SweepError, match=r"objective 'wer': tiny on .* has no value of it"):
+        lab.search(tmp_path / "u.db", 5, changes=changes, objectives=["wer"])
     lab.networks = {"tiny": replace(tiny, synthetic_weights=True)}
     with pytest.raises(SweepError, match="'tiny': its weights are made up"):
         lab.search(tmp_path / "t.db", 5, changes=changes, objectives=["word_errors"])

@@ -161,9 +161,7 @@ class Proposals:
         return pick
 
     def _grid(self) -> Iterator[tuple[Genes, dict[str, Scalar]]]:
-        """Every point, by counting like an odometer through what the space asks; none where a range has no end."""
-        if any(axis.is_continuous for axis in self.space.axes.values()):
-            return
+        """Every point, by counting like an odometer through what the space asks; ranges stay at their start."""
         start: list[int] = []
         while True:
             wheels: list[tuple[int, int]] = []

@@ -194,7 +194,7 @@ class Answers:
 def _check_words(work: Work) -> None:
     """Word errors need a transcript, and a network that was trained."""
     beside = transcript_beside(work.audio)
-    if not beside.is_file():
+    if not beside.is_file() or not beside.read_bytes().strip():
         raise SweepError(
             f"audio {work.audio!r}: word errors are known only with a transcript: write what is said into {beside}"
         )
