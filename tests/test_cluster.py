@@ -83,15 +83,16 @@ AXES = {
     "weight_density": [0.3, 1.0],
     "dram.latency_ns": {"from": 0, "to": 90, "steps": 10},
 }
-N_POINTS = 120
+N_POINTS, N_PROBED = 120, 3
 
 
-def run(tiny, recording, path, at_first_rows=lambda: None, **options):
-    """Figures by axes; the last argument is called when the first rows are committed."""
-    waiting = [at_first_rows]
+def run(tiny, recording, path, half_way=lambda: None, **options):
+    """Figures by axes; ``half_way`` is called while work is in flight."""
+    waiting, n_rows = [half_way], [0]
 
     def on_rows(rows, failures):
-        if waiting:
+        n_rows[0] += len(rows)
+        if waiting and n_rows[0] > N_PROBED:
             waiting.pop()()
 
     space = {"network": "tiny", "audio": str(recording), "axes": AXES}
@@ -120,16 +121,19 @@ def test_a_cluster_finds_what_local_workers_find_though_one_of_its_workers_is_ki
 def test_an_execution_that_went_with_its_last_holder_is_sent_again(dask, tiny, recording, tmp_path, local):
     dask.wait_for_workers(1)
 
-    def replace_the_only_worker():
-        dask.kill_worker()
+    def replace_the_workers():
+        while dask.workers:
+            dask.kill_worker()
         dask.add_workers(1)
 
-    assert run(tiny, recording, tmp_path / "x.db", replace_the_only_worker, cluster=dask.address) == local
+    assert run(tiny, recording, tmp_path / "x.db", replace_the_workers, cluster=dask.address) == local
 
 
 def test_workers_of_another_version_are_refused(dask, tiny, recording, tmp_path, monkeypatch):
     dask.wait_for_workers(1)
-    client = SimpleNamespace(run=lambda function: {"tcp://a": function(), "tcp://b": "0123"})
+    client = SimpleNamespace(
+        run_on_scheduler=lambda function: None, run=lambda function: {"tcp://a": function(), "tcp://b": "0123"}
+    )
     with pytest.raises(SweepError, match=r"worker tcp://b has another version of azsim \(0123, here"):
         cluster._check_code(client, dask.address)
     monkeypatch.setattr(dispatch, "code_version", lambda: "0123")  # as a worker that comes later sees it

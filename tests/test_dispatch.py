@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from concurrent.futures import Executor, Future
+from concurrent.futures import CancelledError, Executor, Future
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from types import SimpleNamespace
@@ -156,15 +156,39 @@ def test_a_work_that_cannot_be_prepared_takes_only_its_own_points():
     assert "died 2 times" in errors["fatal19"]
 
 
-def test_a_defect_fails_its_batch_and_is_called_one():
+def test_a_point_that_dask_gives_up_has_failed_and_nothing_else():
+    killed = pytest.importorskip("distributed").KilledWorker
+
     def measure(key):
-        if key == "w0":
-            raise IndexError("out of range")
+        if key == "w5":
+            raise killed("measure", SimpleNamespace(address="tcp://worker"), 3)
 
     errors = run(Pools(measure), 30)
-    assert [error[:53] for error in errors.values() if error] == [
-        "a defect of azsim, please report it: IndexError: out o"[:53]
-    ]
+    assert [key for key, error in errors.items() if error] == ["w5"]
+    assert "the worker died" in errors["w5"] and "KilledWorker" in errors["w5"]
+
+
+def test_a_point_that_takes_the_last_copy_of_its_execution_along_has_failed():
+    """On a small cluster the workers that a point kills are all that held what it needs: Dask cancels it."""
+
+    def measure(key):
+        if key in ("w5", "v17"):
+            raise CancelledError("lost dependencies")
+
+    pools = Pools(measure)
+    errors = run(pools, 30, works=("v", "w"))
+    assert {key for key, error in errors.items() if error} == {"w5", "v17"}
+    assert "the worker died 2 times" in errors["w5"]
+
+
+def test_what_keeps_workers_from_work_is_no_failure_of_the_points():
+    """A cluster that lacks a module would otherwise mark every point as failed."""
+
+    def measure(key):
+        raise ImportError("no module\nnamed azsim")
+
+    with pytest.raises(SweepError, match=r"workers cannot take work \(ImportError: no module named azsim\)"):
+        run(Pools(measure), 30)
 
 
 def test_an_execution_that_got_lost_is_made_again():

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from azsim import simulate
 from azsim.cli import app
-from azsim.errors import StoreError, WeightError
+from azsim.errors import StoreError, SweepError, WeightError
 from azsim.graph import network_from_modules
 from azsim.graph.ir import Graph, Node
 from azsim.sweep import Watcher, dispatch, sweep, work
@@ -145,6 +145,23 @@ def test_without_a_cache_folder_executions_are_handed_over(tiny, recording, tmp_
     space = {"network": "tiny", "audio": str(recording), "axes": {"mac_array.pes": [4, 8, 16, 32, 64]}}
     sweep(space, tmp_path / "x.db", workers=1, networks={"tiny": tiny})
     assert len(figures_of(tmp_path / "x.db")) == 5
+
+
+def test_a_defect_in_a_point_is_its_own_and_called_one(tiny, recording, monkeypatch):
+    prepared = a_prepared(tiny, recording)
+    figures, wanted = work.run_figures, iter([True, False, True])
+
+    def sometimes(*given):
+        return figures(*given) if next(wanted) else given[9]
+
+    monkeypatch.setattr(work, "run_figures", sometimes)
+    (point,) = load_space({}).points()
+    outcomes = work.measure(prepared, [(key, point.chip) for key in "abc"])
+    assert [outcome.figures is None for outcome in outcomes] == [False, True, False]
+    assert "a defect of azsim, please report it: IndexError" in outcomes[1].error
+    monkeypatch.setattr(work, "quantize", lambda *given: given[9])
+    with pytest.raises(SweepError, match=r"a defect of azsim, please report it: IndexError.* at test_sweep\.py"):
+        a_prepared(tiny, recording, "other")
 
 
 def test_recent_items_are_kept_by_weight_and_the_last_always():

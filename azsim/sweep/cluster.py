@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from azsim.errors import SweepError
@@ -61,17 +62,31 @@ def knock(address: str) -> None:
 
 
 class ClusterPool(Executor):
-    """Dask's executor, and what must hold for it to be of use."""
+    """A Dask client as an executor, and what must hold for it to be of use.
+
+    Dask has one of its own (2026.8), but a future of that never ends where a worker dies between the end of its task
+    and the fetching of the result.
+    """
 
     def __init__(self, client: Any, address: str) -> None:
         self.client, self.address = client, address
-        # every submission is a task of its own: one that is tried again must not find what came of it before
-        self.executor = client.get_executor(pure=False)
+        self.open: dict[Future[Any], Any] = {}
         self.looked = self.seen = time.monotonic()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """As every executor."""
-        return self.executor.submit(fn, *args, **kwargs)
+        """As every executor; each submission is a task of its own, which does not find what came of an equal one."""
+        ours: Future[Any] = Future()
+        self.open[ours] = theirs = self.client.submit(fn, *args, pure=False, **kwargs)
+        theirs.add_done_callback(partial(self._pass_on, ours))
+        return ours
+
+    def _pass_on(self, ours: Future[Any], theirs: Any) -> None:
+        try:
+            ours.set_result(theirs.result())
+        except BaseException as error:  # CancelledError where the result is lost
+            ours.set_exception(error)
+        finally:
+            self.open.pop(ours, None)
 
     def share(self, prepared: Any) -> Any:
         """Send an execution to all workers."""
@@ -112,11 +127,12 @@ class ClusterPool(Executor):
 def _check_code(client: Any, address: str) -> None:
     """Workers with another azsim would give other results under our keys; those that come later are checked at work."""
     try:
+        client.run_on_scheduler(code_version)  # it takes task graphs apart
         versions = client.run(code_version)
     except Exception as error:
         raise SweepError(
-            f"--cluster {address}: its workers cannot import azsim ({type(error).__name__}: {error}): install the same "
-            f"version everywhere"
+            f"--cluster {address}: its scheduler or workers cannot import azsim ({type(error).__name__}: {error}): "
+            f"install the same version everywhere"
         ) from error
     for worker, version in versions.items():
         if version != code_version():

@@ -19,7 +19,7 @@ from azsim.errors import AzsimError, SweepError
 from azsim.graph import Network
 from azsim.sweep.identity import code_version
 from azsim.sweep.local import ready
-from azsim.sweep.work import ExecutionLostError, Fidelity, Outcome, Prepared, measure, prepare, prepare_in_cache, told
+from azsim.sweep.work import ExecutionLostError, Fidelity, Outcome, Prepared, measure, prepare, prepare_in_cache
 
 BATCH_S, LARGEST_BATCH = 0.5, 64
 DEATHS_ALLOWED = 2
@@ -103,21 +103,27 @@ class Dispatcher:
                 continue
             done, _ = wait(self.running, timeout=POLL_S, return_when=FIRST_COMPLETED)
             getattr(self.pool, "check", lambda: None)()  # a cluster may have lost all of its workers
-            died = []
+            died: list[tuple[Task, Exception]] = []
             for future in done:
                 task = self.running.pop(future)
                 try:
                     result = future.result()
-                except (ExecutionLostError, CancelledError) as error:
+                except ExecutionLostError as error:
                     self._lost(task, error)
+                except CancelledError as error:  # a cluster: the last worker that held the execution died
+                    self.pool = self.new_pool()  # which says so if the cluster has gone
+                    self._unprepare(task.work)
+                    died.append((task, error))
                 except AzsimError as error:
                     if task.keys:  # no point's own: those are outcomes
                         raise
                     yield self._given_up(task, f"{type(error).__name__}: {error}")
                 except Exception as error:
-                    if not _is_death(error):
-                        yield self._given_up(task, told(error))
-                        continue
+                    if not _is_death(error):  # what a point or a work raises itself is an outcome or an AzsimError
+                        raise SweepError(
+                            f"workers cannot take work ({type(error).__name__}: {' '.join(str(error).split())}). "
+                            f"Every point committed before is kept; run the same command again when that is mended"
+                        ) from error
                     died.append((task, error))
                 else:
                     yield self._took(task, result)
@@ -240,8 +246,6 @@ class Dispatcher:
 
     def _lost(self, task: Task, error: Exception) -> None:
         """The execution is not where it was: make it again, and then its points."""
-        if isinstance(error, CancelledError):
-            self.pool = self.new_pool()  # a cluster that has gone says so here
         n = self.losses[task.work] = self.losses.get(task.work, 0) + 1
         if n > LOSSES_ALLOWED * 2 * self.workers:
             raise SweepError(
@@ -249,21 +253,24 @@ class Dispatcher:
                 f"before is kept: make sure that AZSIM_CACHE, or the cluster, has room, and run the same command again"
             ) from error
         self.pending[task.work].extendleft(reversed(task.keys))
-        self.prepared.pop(task.work, None)
-        if task.work not in self.unprepared and not any(
-            t.work == task.work and not t.keys for t in self.running.values()
-        ):
-            self.unprepared.appendleft(task.work)
+        self._unprepare(task.work)
+
+    def _unprepare(self, work: str) -> None:
+        self.prepared.pop(work, None)
+        is_coming = any(task.work == work and not task.keys for task in self.running.values())
+        if work not in self.unprepared and not is_coming:
+            self.unprepared.appendleft(work)
 
     def _buried(self, died: list[tuple[Task, Exception]]) -> Iterator[list[Outcome]]:
         """What was in flight when a worker died is suspected; what was alone is to blame."""
-        broken = isinstance(died[0][1], BrokenExecutor)
+        broken = next((error for _, error in died if isinstance(error, BrokenExecutor)), None)
         if broken:  # all that is in flight is lost with the pool
-            died += [(task, died[0][1]) for task in self.running.values()]
+            died += [(task, broken) for task in self.running.values()]
             self.running.clear()
         for task, error in died:
-            # Dask itself tries a task on several workers before it gives up
-            deaths = task.deaths + (1 if broken else DEATHS_ALLOWED) if task.is_alone else task.deaths
+            # Dask itself tries a task on several workers before it calls it a killer
+            weight = 1 if isinstance(error, BrokenExecutor | CancelledError) else DEATHS_ALLOWED
+            deaths = task.deaths + weight if task.is_alone else task.deaths
             if deaths >= DEATHS_ALLOWED and len(task.keys) <= 1:
                 yield self._given_up(
                     Task(task.work, task.keys),

@@ -72,7 +72,16 @@ def cache_folder() -> Path:
 
 
 def prepare(network: Network, audio: str, bits: int | None, density: float | None, key: str) -> Prepared:
-    """Execute, or read what an earlier run executed."""
+    """Execute, or read what an earlier run executed; what goes wrong is an AzsimError, also where it is our defect."""
+    try:
+        return _prepare(network, audio, bits, density, key)
+    except AzsimError:
+        raise
+    except Exception as error:
+        raise SweepError(told(error)) from error
+
+
+def _prepare(network: Network, audio: str, bits: int | None, density: float | None, key: str) -> Prepared:
     known = _read(key)
     if known is not None:
         return known
