@@ -5,6 +5,7 @@
     audio + image --execute--> words, record         execute/   what the numbers are
     record + image + chip --schedule--> timeline     timing/    when it happens
     timeline --price--> energy                       energy/    what it costs
+    space --sweep, search--> store                   sweep/     which of many is best
     everything --tabulate, plot--> report            report/    what is read
 
 ``azsim/simulate.py`` is that flow as one function.
