@@ -89,9 +89,13 @@ class ClusterPool(Executor):
             self.open.pop(ours, None)
 
     def share(self, prepared: Any) -> Any:
-        """Send an execution to all workers."""
+        """Send an execution to a worker, from which the others fetch it.
+
+        A broadcast may hang for ever in Dask (distributed issues 4907 and 5704), and so may a key that is
+        being forgotten while it is sent again: each sending has a key of its own.
+        """
         try:
-            return self.client.scatter(prepared, broadcast=True, timeout=PATIENCE_S)
+            return self.client.scatter(prepared, hash=False, timeout=PATIENCE_S)
         except TimeoutError as error:
             raise SweepError(f"--cluster {self.address}: no worker took the work ({error}). {AGAIN}") from error
         except OSError as error:
