@@ -14,7 +14,7 @@ demo: $(STAMP)
 	$(VENV)/bin/azsim run --model amnet --chip az1_like --audio $(AUDIO) --out out/demo
 
 test: $(STAMP) lint
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(STAMP)
 	$(VENV)/bin/ruff format --check .
