@@ -107,7 +107,7 @@ class Board:
 
     def on_plan(self, plan: Plan, workers: int) -> None:
         """Say how many points there are and how long they will take."""
-        known = plan.n_points - len(plan.left) - plan.n_probed - len(plan.unbuildable)
+        known = plan.n_points - len(plan.left) - len(plan.unbuildable)
         cannot = f", {len(plan.unbuildable):,} cannot be built" if plan.unbuildable else ""
         what = f"{plan.space.name}: {plan.n_points:,} points, {known:,} known already{cannot}"
         if plan.left:
@@ -115,7 +115,6 @@ class Board:
             much = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
             what += f"; about {much} for the other {len(plan.left):,} on {workers} worker{'s' if workers > 1 else ''}"
         err.print(escape(what))
-        self.n_done = plan.n_probed
         self.bar.update(self.task, description="points", total=len(plan.left))
 
     def on_rows(self, rows: list[Row], failures: list[tuple[str, str]]) -> None:

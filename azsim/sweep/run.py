@@ -47,7 +47,6 @@ class Plan:
     left: list[str]
     unbuildable: dict[str, Point] = field(default_factory=dict)
     point_s: float = 0.0
-    n_probed: int = 0  # points of `left` that ran before anybody was told of the plan: none
 
     @property
     def n_points(self) -> int:
