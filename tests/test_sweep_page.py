@@ -210,14 +210,20 @@ def test_typing_below_a_heading_filters(page):
 def test_searching_the_whole_table_filters(page):
     page.locator("#all .dt-search input").fill("run_length")
     page.wait_for_function("document.querySelector('#all .dt-info').textContent.includes('of 48 entries')")
+    codecs = page.locator(f"#points tbody tr td:nth-child({column(page, 'codec') + 1})").all_inner_texts()
+    assert len(codecs) == 15 and set(codecs) == {"run_length"}
 
 
 def test_clicking_a_heading_sorts_by_number(page):
     heading = page.locator("#all .dt-scroll-head thead tr").first.locator("th").nth(column(page, "MAC array PEs"))
+    expect = pytest.importorskip("playwright.sync_api").expect
+    first = page.locator(f"#points tbody tr:first-child td:nth-child({column(page, 'MAC array PEs') + 1})")
     heading.click()
+    expect(first).to_have_text("16")
     assert shown_in(page, "MAC array PEs") == [16.0] * 15
     heading.click()
-    assert shown_in(page, "MAC array PEs") == [128.0] * 15, "as text 64 would come first"
+    expect(first).to_have_text("128")  # as text 64 would come first
+    assert shown_in(page, "MAC array PEs") == [128.0] * 15
 
 
 def test_the_csv_button_saves_the_rows_that_are_left(page, store):

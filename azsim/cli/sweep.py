@@ -88,7 +88,7 @@ class Board:
 
     def __init__(self, is_quiet: bool) -> None:
         self.best: dict[str, Row] = {}
-        self.n_done = self.n_failed = 0
+        self.n_done = 0
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    TextColumn("left"), TimeRemainingColumn())  # fmt: skip
         self.bar = Progress(*columns, console=err)
@@ -120,7 +120,6 @@ class Board:
     def on_rows(self, rows: list[Row], failures: list[tuple[str, str]]) -> None:
         """Count, and keep what is best in something."""
         self.n_done += len(rows)
-        self.n_failed += len(failures)
         self.bar.advance(self.task, len(rows) + len(failures))
         for row in rows:
             for name in BEST:

@@ -19,7 +19,6 @@ from azsim.errors import StoreError, SweepError
 from azsim.graph import Network, load_network
 from azsim.sweep.dispatch import Dispatcher, Work
 from azsim.sweep.identity import audio_hash, code_version, network_hash, point_key, work_key
-from azsim.sweep.local import local_workers as local_workers  # part of what a run needs
 from azsim.sweep.space import Point, Space
 from azsim.sweep.store import Row, Store
 from azsim.sweep.work import Fidelity, Outcome, Prepared

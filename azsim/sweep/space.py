@@ -155,9 +155,9 @@ class Space(Config):
         known = valid_paths() | set(OUTSIDE)
         for path in dict.fromkeys([*self.axes, *(p for row in self.rows for p in row)]):
             if path not in known:
-                leaf = [p for p in known if p.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1]]
-                near = leaf or difflib.get_close_matches(path, known, n=3, cutoff=0.4) or OUTSIDE
-                raise ValueError(f"axis {path!r} does not exist; did you mean {', '.join(sorted(near))}?")
+                leaf = sorted(p for p in known if p.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1])
+                near = leaf or difflib.get_close_matches(path, sorted(known), n=3, cutoff=0.4) or OUTSIDE
+                raise ValueError(f"axis {path!r} does not exist; did you mean {', '.join(near)}?")
             if path in self.axes and any(path in row for row in self.rows):
                 raise ValueError(f"axis {path!r} stands in `axes` and in `rows`: choose one")
         for text in self.where:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from azsim.errors import AzsimError
-from azsim.validate.claims import claims_rows
+from azsim.validate.claims import LEFT_OUT, claims_rows
 from azsim.validate.dual_side import dual_side_rows
 from azsim.validate.eie import Layer, eie_power_rows, eie_rows
 from azsim.validate.ese import ese_rows
@@ -55,14 +55,18 @@ def validate(
 
 
 def summary(rows: Sequence[Row]) -> list[str]:
-    """Mean and worst absolute error of each way to draw EIE's layers, and of ESE's stages."""
+    """Mean and worst absolute error of each way to draw EIE's layers and of ESE's stages, and what is not compared."""
     lines = []
     ways = dict.fromkeys(row.what.rpartition(", ")[2] for row in rows if row.machine == "EIE" and row.unit == "us")
     for way in ways:
         own = [row for row in rows if row.machine == "EIE" and row.what.endswith(f", {way}")]
         lines.append(_errors(f"EIE, {way}", own))
     fitted = [row for row in rows if row.machine == "ESE" and row.unit == "us"]
-    return [*lines, _errors("ESE", fitted)] if fitted else lines
+    if fitted:
+        lines.append(_errors("ESE", fitted))
+    if any(row.machine == "claims" for row in rows):
+        lines += [f"not compared: {claim} ({why})" for claim, why in LEFT_OUT.items()]
+    return lines
 
 
 def _errors(name: str, rows: Sequence[Row]) -> str:
