@@ -29,7 +29,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from models.rnnt import FULL_SIZE, JointStep, PredictionStep, Rnnt, Sizes, State, Steps, run_cell, zero_state
+from models.rnnt import (
+    FULL_SIZE,
+    VOCABULARY,
+    JointStep,
+    PredictionStep,
+    Rnnt,
+    Sizes,
+    State,
+    Steps,
+    run_cell,
+    zero_state,
+)
 
 
 @dataclass(frozen=True)
@@ -51,10 +62,10 @@ class Encoded:
 
 
 class AmNet(Rnnt):
-    """A streaming RNN-T for spoken digits whose second encoder layer has a complex and a simple arm."""
+    """A streaming RNN-T for spoken words whose second encoder layer has a complex and a simple arm."""
 
-    def __init__(self, sizes: Sizes = FULL_SIZE) -> None:
-        super().__init__(sizes)
+    def __init__(self, sizes: Sizes = FULL_SIZE, symbols: int = len(VOCABULARY)) -> None:
+        super().__init__(sizes, symbols)
         self.simple = nn.LSTMCell(sizes.first, sizes.simple)
         self.arbitrator = nn.Linear(sizes.first + sizes.second, 1)
 
@@ -185,7 +196,7 @@ def steps(network: AmNet) -> Steps:
         ),
         "prediction": (
             PredictionStep(network).eval(),
-            (torch.tensor([network.embedding.num_embeddings - 1]), zero_state(s.prediction, s.prediction)),
+            (torch.tensor([network.blank]), zero_state(s.prediction, s.prediction)),
         ),
         "joint": (JointStep(network).eval(), (torch.zeros(1, s.second), torch.zeros(1, s.prediction))),
     }

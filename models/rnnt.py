@@ -44,18 +44,21 @@ FULL_SIZE = Sizes()
 
 
 class Rnnt(nn.Module):
-    """A streaming RNN-T for spoken digits: LSTM encoder, LSTM prediction network, joint."""
+    """A streaming RNN-T for spoken words: LSTM encoder, LSTM prediction network, joint.
 
-    def __init__(self, sizes: Sizes = FULL_SIZE) -> None:
+    ``symbols`` is the size of the vocabulary, blank (its last entry) included.
+    """
+
+    def __init__(self, sizes: Sizes = FULL_SIZE, symbols: int = len(VOCABULARY)) -> None:
         super().__init__()
-        self.sizes = sizes
+        self.sizes, self.blank = sizes, symbols - 1
         self.first = nn.LSTMCell(sizes.inputs, sizes.first)
         self.second = nn.LSTMCell(sizes.first, sizes.second)
-        self.embedding = nn.Embedding(len(VOCABULARY), sizes.embedding)
+        self.embedding = nn.Embedding(symbols, sizes.embedding)
         self.prediction = nn.LSTMCell(sizes.embedding, sizes.prediction)
         self.from_encoder = nn.Linear(sizes.second, sizes.joint)
         self.from_prediction = nn.Linear(sizes.prediction, sizes.joint, bias=False)
-        self.to_vocabulary = nn.Linear(sizes.joint, len(VOCABULARY))
+        self.to_vocabulary = nn.Linear(sizes.joint, symbols)
 
     def encode(self, frames: torch.Tensor) -> torch.Tensor:
         """float[T, B, 192] -> float[T, B, H]."""
@@ -63,7 +66,7 @@ class Rnnt(nn.Module):
 
     def predict(self, targets: torch.Tensor) -> torch.Tensor:
         """int64[B, U] -> float[U + 1, B, P]; the start symbol is blank."""
-        start = targets.new_full((len(targets), 1), BLANK)
+        start = targets.new_full((len(targets), 1), self.blank)
         return run_cell(self.prediction, self.embedding(torch.cat([start, targets], dim=1)).transpose(0, 1))
 
     def join(self, encoded: torch.Tensor, predicted: torch.Tensor) -> torch.Tensor:
@@ -110,7 +113,7 @@ class PredictionStep(nn.Module):
 
 
 class JointStep(nn.Module):
-    """Scores of the ten words and blank for one frame and one prediction; stateless."""
+    """Scores of the words and blank for one frame and one prediction; stateless."""
 
     def __init__(self, network: Rnnt) -> None:
         super().__init__()
@@ -139,7 +142,7 @@ def steps(network: Rnnt) -> Steps:
         ),
         "prediction": (
             PredictionStep(network).eval(),
-            (torch.tensor([BLANK]), zero_state(s.prediction, s.prediction)),
+            (torch.tensor([network.blank]), zero_state(s.prediction, s.prediction)),
         ),
         "joint": (JointStep(network).eval(), (torch.zeros(1, s.second), torch.zeros(1, s.prediction))),
     }

@@ -10,7 +10,8 @@ A batch is a pure function of (seed, number), so a training run can stop and go 
 """
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,12 +46,13 @@ class Clip:
 
 @dataclass(frozen=True)
 class Utterance:
-    """float32[N] at 16 kHz, its words, and the samples [start, end) of each (empty if unknown)."""
+    """float32[N] at 16 kHz, its words, the samples [start, end) of each (empty if unknown), and where speech ends."""
 
     samples: np.ndarray
     words: tuple[int, ...]
     spans: tuple[tuple[int, int], ...]
     speaker: str
+    end: int = 0
 
 
 def load_fsdd(folder: Path) -> dict[tuple[str, int, int], Clip]:
@@ -66,10 +68,15 @@ def load_fsdd(folder: Path) -> dict[tuple[str, int, int], Clip]:
     return clips
 
 
-def load_espeak(wanted: list[espeak.Spoken], cache: Path, label: str) -> list[Clip]:
+def load_espeak(
+    wanted: list[espeak.Spoken],
+    cache: Path,
+    label: str,
+    words_in: Callable[[str], tuple[int, ...]] = espeak.words_in,
+) -> list[Clip]:
     """Clips of espeak-ng, full band."""
     made = espeak.spoken_clips(wanted, cache, label)
-    return [Clip(s, espeak.words_in(w.text), w.voice, RATE_HZ) for s, w in zip(made, wanted, strict=True)]
+    return [Clip(s, words_in(w.text), w.voice, RATE_HZ) for s, w in zip(made, wanted, strict=True)]
 
 
 def at_16_khz(clip: Clip, speed: float = 1.0, band_limit: bool = False) -> np.ndarray:
@@ -95,7 +102,7 @@ def splice(clips: list[Clip], rng: np.random.Generator, speed: float = 1.0, band
         words += clip.words
     parts.append(np.zeros(int(RATE_HZ * rng.uniform(0.3, 0.6)), np.float32))
     aligned = all(len(clip.words) == 1 for clip in clips)
-    return Utterance(np.concatenate(parts), tuple(words), tuple(spans) if aligned else (), clips[0].speaker)
+    return Utterance(np.concatenate(parts), tuple(words), tuple(spans) if aligned else (), clips[0].speaker, position)
 
 
 def add_noise(samples: np.ndarray, rng: np.random.Generator, snr_db: float, color: float = 0.0) -> np.ndarray:
@@ -165,12 +172,12 @@ def frame_classes(utterance: Utterance, frames: int, config: FeatureConfig) -> n
     return classes
 
 
-def frame_labels(utterance: Utterance, frames: int, config: FeatureConfig) -> np.ndarray:
+def frame_labels(utterance: Utterance, frames: int, config: FeatureConfig, blank: int = BLANK) -> np.ndarray:
     """The word in its second half, blank elsewhere, -100 where unknown; int64[T]."""
     if not utterance.spans:
         return np.full(frames, -100)
     middle = np.arange(frames) * config.hop_samples * config.stack + config.shortest_samples // 2
-    labels = np.full(frames, BLANK)
+    labels = np.full(frames, blank)
     for (start, end), word in zip(utterance.spans, utterance.words, strict=True):
         labels[(middle >= (start + end) // 2) & (middle < end)] = word
     return labels
@@ -188,7 +195,10 @@ class Batch:
 
 
 class Corpus(torch.utils.data.Dataset):
-    """Training batches by number."""
+    """Training batches by number; another language is a subclass with another ``utterance``."""
+
+    blank = BLANK
+    word_counts: tuple[int, ...] = WORD_COUNTS
 
     def __init__(self, data: Path, cache: Path, config: FeatureConfig, seed: int, any_level: bool) -> None:
         self.fsdd = load_fsdd(data)
@@ -220,10 +230,10 @@ class Corpus(torch.utils.data.Dataset):
 
     def __getitem__(self, number: int) -> Batch:
         rng = np.random.default_rng((self.seed, number))
-        n_words = int(rng.choice(WORD_COUNTS))
+        n_words = int(rng.choice(self.word_counts))
         made = [self.utterance(rng, n_words) for _ in range(BATCH)]
         frames = [self.frames_of(utterance, rng) for utterance in made]
-        labels = [frame_labels(u, len(f), self.config) for u, f in zip(made, frames, strict=True)]
+        labels = [frame_labels(u, len(f), self.config, self.blank) for u, f in zip(made, frames, strict=True)]
         return Batch(
             pad_frames(frames),
             torch.tensor([u.words for u in made]),
@@ -270,4 +280,4 @@ def spliced_set(
 def quiet_noise(utterance: Utterance, rng: np.random.Generator, snr_db: float = 30.0) -> Utterance:
     """The utterance with white noise, so that pauses are not digital silence."""
     noisy = add_noise(utterance.samples, rng, snr_db)
-    return Utterance(noisy, utterance.words, utterance.spans, utterance.speaker)
+    return replace(utterance, samples=noisy)

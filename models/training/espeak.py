@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +42,8 @@ class Spoken:
 
     @property
     def command(self) -> list[str]:
-        return ["espeak-ng", "-v", self.voice, "-s", str(self.words_per_minute), "-p", str(self.pitch)]
+        markup = ["-m"] if "<" in self.text else []
+        return ["espeak-ng", *markup, "-v", self.voice, "-s", str(self.words_per_minute), "-p", str(self.pitch)]
 
     @property
     def key(self) -> str:
@@ -108,7 +110,9 @@ def spoken_clips(wanted: list[Spoken], cache: Path, label: str) -> list[np.ndarr
     digest = hashlib.sha256("".join(spoken.key for spoken in wanted).encode()).hexdigest()[:12]
     file = cache / f"espeak_{label}_{digest}.npz"
     if not file.exists():
-        clips = [trim(speak(spoken)) for spoken in track(wanted, f"espeak-ng: {label}")]
+        with ThreadPoolExecutor(4) as pool:  # each waits for its process
+            made = pool.map(lambda spoken: trim(speak(spoken)), wanted)
+            clips = list(track(made, f"espeak-ng: {label}", total=len(wanted)))
         cache.mkdir(parents=True, exist_ok=True)
         offsets = np.cumsum([0, *map(len, clips)])
         audio = (np.concatenate(clips) * 32767).astype(np.int16)

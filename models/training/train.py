@@ -2,6 +2,7 @@
 
     python -m models.training.train rnnt  --data FOLDER --out RUNS/rnnt
     python -m models.training.train amnet --data FOLDER --out RUNS/amnet --start RUNS/rnnt/last.pt
+    python -m models.training.train rnnt  --data FOLDER --out RUNS/house --language household
 
 The networks of the zoo were made with the options that their cards name: the RNN-T had 7,000 steps
 before we saw that a quiet stranger defeats it, and 1,500 more with levels drawn whoever speaks.
@@ -15,6 +16,7 @@ import csv
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,9 +26,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import nn
 
 from azsim.execute.features import FeatureConfig
+from models import household
 from models.amnet import AmNet
-from models.rnnt import BLANK, VOCABULARY, Rnnt
+from models.rnnt import VOCABULARY, Rnnt
 from models.training.data import Batch, Corpus, fit_normalization
+from models.training.household import HouseholdCorpus
 from models.training.loss import rnnt_loss
 from models.training.prune import Pruner
 
@@ -57,6 +61,12 @@ class Training:
     def __post_init__(self) -> None:
         self.trained = [*self.network.parameters(), *self.extra.parameters()]
         self.optimizer = torch.optim.AdamW(self.trained, lr=self.rate, weight_decay=1e-3)
+
+    def auxiliary_loss(self, encoded: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Frame-wise on the splicing's alignment, and CTC besides where ``extra`` has it."""
+        if isinstance(self.extra, Auxiliary):
+            return self.extra(encoded, batch)
+        return nn.functional.cross_entropy(self.extra(encoded).flatten(0, 1), batch.labels.flatten())
 
     def learning_rate(self) -> float:
         """Warm-up, a constant stretch, then a cosine down to 1 % of the rate."""
@@ -95,17 +105,36 @@ Objective = Callable[[Training, Batch], tuple[torch.Tensor, dict[str, Any]]]
 def transducer_loss(network: Rnnt, encoded: torch.Tensor, batch: Batch) -> torch.Tensor:
     """Mean over the batch of the RNN-T loss, in nats per utterance."""
     logits = network.join(encoded, network.predict(batch.targets))
-    return rnnt_loss(logits, batch.targets, batch.n_frames, batch.n_words, BLANK).mean()
+    return rnnt_loss(logits, batch.targets, batch.n_frames, batch.n_words, network.blank).mean()
+
+
+class Auxiliary(nn.Module):
+    """What helps the encoder to start, on its outputs: word or blank per frame, and CTC where no alignment is known."""
+
+    CTC_WEIGHT = 0.5
+
+    def __init__(self, encoded: int, symbols: int) -> None:
+        super().__init__()
+        self.classes, self.ctc = nn.Linear(encoded, symbols), nn.Linear(encoded, symbols)
+
+    def forward(self, encoded: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """Sum of both losses, the CTC loss in nats per utterance."""
+        framewise = nn.functional.cross_entropy(self.classes(encoded).flatten(0, 1), batch.labels.flatten())
+        scores = self.ctc(encoded).log_softmax(-1)
+        blank = scores.shape[-1] - 1
+        ctc = nn.functional.ctc_loss(
+            scores, batch.targets, batch.n_frames, batch.n_words, blank, reduction="none", zero_infinity=True
+        )
+        return framewise + self.CTC_WEIGHT * ctc.mean()
 
 
 def rnnt_objective(training: Training, batch: Batch) -> tuple[torch.Tensor, dict[str, Any]]:
-    """RNN-T loss, plus a frame-wise loss on the splicing's alignment that fades out."""
+    """RNN-T loss, plus auxiliary losses on the encoder that fade out."""
     encoded = training.network.encode(batch.frames)
     loss = transducer_loss(training.network, encoded, batch)
     weight = 2.0 * max(0.0, 1 - training.step / training.aligned_steps) if training.aligned_steps else 0.0
     if weight:
-        scores = training.extra(encoded).flatten(0, 1)
-        return loss + weight * nn.functional.cross_entropy(scores, batch.labels.flatten()), {"rnnt": loss.item()}
+        return loss + weight * training.auxiliary_loss(encoded, batch), {"rnnt": loss.item()}
     return loss, {"rnnt": loss.item()}
 
 
@@ -198,10 +227,28 @@ def load_start(network: Rnnt, start: Path) -> FeatureConfig:
     return FeatureConfig(**kept["features"])
 
 
+class Language(StrEnum):
+    """What a network is trained to recognize."""
+
+    digits = "digits"
+    household = "household"
+
+    @property
+    def symbols(self) -> int:
+        """Size of the vocabulary, blank included."""
+        return len(VOCABULARY) if self is Language.digits else len(household.VOCABULARY)
+
+    def corpus(self, data: Path, cache: Path, config: FeatureConfig, seed: int, any_level: bool) -> Corpus:
+        """Training strings."""
+        kind = Corpus if self is Language.digits else HouseholdCorpus
+        return kind(data, cache.expanduser(), config, seed, any_level)
+
+
 DataOption = Annotated[Path, typer.Option("--data", help="folder with fsdd.npz and index.csv")]
 OutOption = Annotated[Path, typer.Option("--out", help="folder for last.pt and log.csv")]
 LevelOption = Annotated[bool, typer.Option(help="draw levels whoever speaks, or vary each recording's own")]
 StartOption = Annotated[Path | None, typer.Option("--start", help="last.pt of a trained RNN-T to go on from")]
+LanguageOption = Annotated[Language, typer.Option(help="what is said: digits, or the commands of models/household.py")]
 CacheOption = Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")]
 
 
@@ -214,6 +261,7 @@ def main() -> None:
 def rnnt(
     data: DataOption,
     out: OutOption,
+    language: LanguageOption = Language.digits,
     cache: CacheOption = DEFAULT_CACHE,
     start: StartOption = None,
     any_level: LevelOption = True,
@@ -225,14 +273,15 @@ def rnnt(
     """Train the RNN-T from scratch and prune it on the way (from 55 % to 75 % of the steps), or go on from one."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    corpus = Corpus(data, cache.expanduser(), FeatureConfig(), seed, any_level)
-    network = Rnnt()
+    corpus = language.corpus(data, cache, FeatureConfig(), seed, any_level)
+    network = Rnnt(symbols=language.symbols)
     if start is None:
         corpus.config = fit_normalization(corpus)
     else:
         corpus.config = load_start(network, start)
     pruner = Pruner(network, zero_share, int(0.55 * steps), int(0.75 * steps))
-    extra = nn.Linear(network.sizes.second, len(VOCABULARY))
+    kind = nn.Linear if language is Language.digits else Auxiliary  # sentences in one breath have no alignment
+    extra = kind(network.sizes.second, language.symbols)
     training = Training(network, corpus.config, steps, rate, seed, pruner, out, extra)
     training.aligned_steps = 0 if start else ALIGNED_STEPS
     train(training, corpus, rnnt_objective)
@@ -243,6 +292,7 @@ def amnet(
     data: DataOption,
     out: OutOption,
     start: Annotated[Path, typer.Option("--start", help="last.pt of the trained RNN-T")],
+    language: LanguageOption = Language.digits,
     cache: CacheOption = DEFAULT_CACHE,
     any_level: LevelOption = True,
     steps: int = 2_000,
@@ -254,9 +304,9 @@ def amnet(
     """Train the branching encoder from the pruned RNN-T; the new arm is pruned from 40 % to 60 % of the steps."""
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    network = AmNet()
+    network = AmNet(symbols=language.symbols)
     config = load_start(network, start)
-    corpus = Corpus(data, cache.expanduser(), config, seed, any_level)
+    corpus = language.corpus(data, cache, config, seed, any_level)
     network.start_simple_from_complex()
     nn.init.constant_(network.arbitrator.bias, 1.0)  # start with more of the complex arm, which is trained
     pruner = Pruner(network, zero_share, int(0.4 * steps), int(0.6 * steps))
