@@ -39,6 +39,11 @@ class Network:
         True where words mean nothing, only cycles and bytes do.
     calibration : float32[T, I] or None
         Features that activation ranges are calibrated on, if the network ships them.
+    weight_bits : int
+    thresholds : dict of str to float
+        What a decision compares a network's real outputs with, by its name; empty where the output is not one.
+    outputs : tuple of str
+        Names of the entries of the output vector, in order; empty where they have none.
     """
 
     name: str
@@ -52,6 +57,8 @@ class Network:
     synthetic_weights: bool = False
     calibration: tuple[np.ndarray, ...] | None = None
     weight_bits: int = 8
+    thresholds: dict[str, float] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         roles = set(self.graphs)
@@ -115,8 +122,9 @@ def network_from_modules(name: str, graphs: Mapping[str, tuple[Any, tuple]], **a
 def _network(name: str, graphs: dict[str, Graph], about: Mapping[str, Any]) -> Network:
     known = set(Network.__dataclass_fields__)
     fields = {key: value for key, value in about.items() if key in known - {"name", "graphs"}}
-    if "vocabulary" in fields:
-        fields["vocabulary"] = tuple(fields["vocabulary"])
+    for names in ("vocabulary", "outputs"):
+        if names in fields:
+            fields[names] = tuple(fields[names])
     features = fields.get("features") or {}
     fields["features"] = features if isinstance(features, dict) else features.model_dump()
     return Network(name=name, graphs=graphs, **fields)
