@@ -10,6 +10,7 @@
     │   └── CapacityError        a tile, a vector or an accumulator set that does not fit
     ├── LawError         a conservation law that a result breaks: a defect of azsim, never of the user
     ├── OutputError      a report that cannot be written
+    ├── ScenarioError    a stream that is wrong: contradictory priorities, no uplink, an impossible deadline
     └── SweepError       a space, a search or a cluster that is wrong
         └── StoreError           a file of results that cannot be used
 
@@ -56,6 +57,10 @@ class LawError(AzsimError):
 
 class OutputError(AzsimError):
     """A result that cannot be written where it was asked for."""
+
+
+class ScenarioError(AzsimError):
+    """A scenario of a stream that is wrong or cannot be met, found before the simulation starts."""
 
 
 class SweepError(AzsimError):

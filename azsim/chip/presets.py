@@ -171,7 +171,7 @@ def _first_problem(error: ValidationError, where: str) -> str:
 
 
 def _overridden(chip: Chip, overrides: Overrides) -> tuple[Chip, set[str]]:
-    changes = dict(overrides) if isinstance(overrides, Mapping) else dict(_parsed(text) for text in overrides)
+    changes = dict(overrides) if isinstance(overrides, Mapping) else dict(parse_override(text) for text in overrides)
     if not changes:
         return chip, set()
     where = "set " + ", ".join(f"{path}={value}" for path, value in changes.items())
@@ -181,7 +181,8 @@ def _overridden(chip: Chip, overrides: Overrides) -> tuple[Chip, set[str]]:
     return _build({**flatten(chip.model_dump()), **changes}, where), set(changes)
 
 
-def _parsed(text: str) -> tuple[str, Any]:
+def parse_override(text: str) -> tuple[str, Any]:
+    """``"mac_array.pes=32"`` as a path and a value."""
     path, equals, raw = text.partition("=")
     if not equals:
         raise ChipError(f"--set {text!r}: write path=value, for instance mac_array.pes=32")

@@ -7,6 +7,7 @@ from azsim.cli.report import report_store
 from azsim.cli.run import explain_run, run
 from azsim.cli.search import search_space
 from azsim.cli.show import inspect, list_chips, list_zoo, show_chip
+from azsim.cli.stream import stream
 from azsim.cli.sweep import sweep_space
 from azsim.cli.validate import validate_machines
 
@@ -23,6 +24,7 @@ chips.command("show")(show_chip)
 
 app.command("run")(run)
 app.command("explain")(explain_run)
+app.command("stream")(stream)
 app.command("validate")(validate_machines)
 app.command("sweep")(sweep_space)
 app.command("search")(search_space)

@@ -78,19 +78,19 @@ def run_json(run: Run, tables: Tables, described: Described) -> dict[str, Any]:
         "chip_fields": chip_rows(run.chip),
         "chip_sources": [vars(source) | {"value": str(source.value)} for source in described.sources.values()],
     }
-    return _finite(content)
+    return finite(content)
 
 
 def _records(frame: Any) -> list[dict[str, Any]]:
     return frame.to_dict(orient="records")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """NumPy scalars to plain ones; nan and infinity, which JSON has not, to null."""
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if hasattr(value, "item"):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

@@ -41,6 +41,7 @@ def schedule(
     frame_hop_s: float,
     first_frame_s: float,
     ideal: frozenset[str] = frozenset(),
+    has_pins: bool = False,
 ) -> Timeline:
     """Time every op invocation of an utterance.
 
@@ -54,6 +55,8 @@ def schedule(
         Spacing of frames, and when the last sample of the first one is in.
     ideal : frozenset of str
         Parts from ``azsim.timing.ideal.IDEAL_PARTS`` that cost nothing.
+    has_pins : bool
+        Pinned tensors are on the chip already, from an utterance before, and are not counted.
 
     Raises
     ------
@@ -89,7 +92,7 @@ def schedule(
         edges, runs, cells, fetches, start[runs.frame], chip.weight_sram.run_ahead, total
     )  # fmt: skip
     macs = mac_counts(chip, tables, cells)
-    counts = tally(record, image, chip, tables, cells, runs, fetches, edges, total, macs)
+    counts = tally(record, image, chip, tables, cells, runs, fetches, edges, total, macs, has_pins)
     timeline = Timeline(
         clock_hz=chip.clock_hz,
         frame_end=frame_end,
@@ -153,6 +156,8 @@ def _edges_by_op(record: ActivityRecord, runs: Invocations, edges: Edges, fetche
         "load_end": edges.load_end,
         "tile_compute_start": edges.compute_start,
         "tile_compute_end": edges.compute_end,
+        "tile_bus_cycles": fetches.of("bus_cycles") * fetches.loaded,
+        "tile_stored_bytes": fetches.of("stored_bytes") * fetches.loaded,
     }
 
 

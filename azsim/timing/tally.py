@@ -55,17 +55,22 @@ def tally(
     edges: Edges,
     total: int,
     fates: dict[str, np.ndarray],
+    has_pins: bool = False,
 ) -> Counts:
-    """All counts of an utterance that took ``total`` cycles; ``fates`` are those of ``mac_counts``."""
+    """All counts of an utterance that took ``total`` cycles; ``fates`` are those of ``mac_counts``.
+
+    With ``has_pins`` pinned tensors and tables are on the chip already and cost nothing.
+    """
     macs = {name: int(values.sum()) for name, values in fates.items()}
-    once = ~tables.tile_streams & (tables.tile_stored_bytes > 0)
+    once = ~tables.tile_streams & (tables.tile_stored_bytes > 0) & (not has_pins)
+    table_bytes = 0 if has_pins else image.table_bytes
     kinds = np.array([image.tensors[name].kind for name in tables.tensor_names])
     by_tensor = fetches.used_by_tensor("packed_bytes")
     by_tensor += np.bincount(tables.tile_tensor[once], tables.tile_packed_bytes[once], len(kinds)).astype(np.int64)
     packed = {str(k): int(by_tensor[kinds == k].sum()) for k in np.unique(kinds) if by_tensor[kinds == k].any()}
-    packed["table"] = image.table_bytes
+    packed["table"] = table_bytes
     burst = chip.dram.burst_bytes
-    table_stored = -(-image.table_bytes // burst) * burst
+    table_stored = -(-table_bytes // burst) * burst
     read = fetches.total("stored_bytes") + int(tables.tile_stored_bytes[once].sum()) + table_stored
     wasted_bytes = fetches.total_in_vain("packed_bytes")
     elements, reads, writes = _vector_work(record, tables)
@@ -98,7 +103,7 @@ def tally(
         dram_bursts=read // burst,
         dram_read_bytes=read,
         packed_bytes=packed,
-        pinned_packed_bytes=int(tables.tile_packed_bytes[once].sum()) + image.table_bytes,
+        pinned_packed_bytes=int(tables.tile_packed_bytes[once].sum()) + table_bytes,
         padding_bytes=read - sum(packed.values()) - wasted_bytes,
         wasted_bytes=wasted_bytes,
         decoder_bytes=fetches.total("packed_bytes") + int(tables.tile_packed_bytes[once].sum()),

@@ -65,6 +65,8 @@ class Timeline:
     tile_loads, tile_computes : bool[I]
         Whether it was fetched at this place in the program, and whether it was computed (not fetched in vain).
     load_start, load_end, tile_compute_start, tile_compute_end : int64[I]
+    tile_bus_cycles, tile_stored_bytes : int64[I]
+        What each fetch holds the DRAM bus for, and brings; 0 for a tile that is not fetched at this place.
     pinned : frozenset of str
         Tensors that stayed in weight SRAM.
     accounts : dict of str to Account
@@ -100,6 +102,8 @@ class Timeline:
     load_end: np.ndarray
     tile_compute_start: np.ndarray
     tile_compute_end: np.ndarray
+    tile_bus_cycles: np.ndarray
+    tile_stored_bytes: np.ndarray
     accounts: dict[str, Account]
     per_op: list[OpAccount]
     counts: Counts

@@ -1,0 +1,389 @@
+"""The simulation: one SimPy process per actor, time in cycles of the chip.
+
+    microphone    delivers each frame when its last sample is in, to the host core for features
+    networks      one process each: take frames in turn, ask the chip for steps, the host core for search
+    chip          runs the most urgent request, see shared_chip.py
+    conversation  one process per utterance: end-pointers' decisions, uplink, cloud, answer
+    sources       jobs that do not come from the microphone, periodic or Poisson
+
+What an actor has to wait for it waits for in the same words: ``yield request.done``, ``yield from host.work(...)``.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import simpy
+
+from azsim.chip import Chip
+from azsim.errors import LawError
+from azsim.stream.books import Answer, Log, NetworkBook
+from azsim.stream.scenario import Scenario, SharedNetwork
+from azsim.stream.server import Server
+from azsim.stream.shared_chip import PowerTimes, SharedChip
+from azsim.stream.traffic import Background
+from azsim.stream.window import Key, Message, Window
+from azsim.stream.work import Work
+
+DRAIN_S = 5.0
+KEPT_ENDS = 1000
+Events = Generator[simpy.Event, None, None]
+
+
+@dataclass
+class Utterance:
+    """A window under way."""
+
+    window: Window
+    start: int
+    decided: dict[int, simpy.Event]
+    recognized: dict[int, simpy.Event]
+    is_closed: bool = False
+    pending: int = 0  # frames in some network's hands
+    done: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame on its way through one network; cycles of the stream."""
+
+    utterance: Utterance
+    number: int
+    end: int
+    arrival: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Jobs that do not come from the microphone: the frames of a recording in turn."""
+
+    key: Key
+    work: Work
+
+
+@dataclass
+class Stream:
+    """What a simulation found out; cycles of the chip throughout.
+
+    Attributes
+    ----------
+    books : dict of str to NetworkBook
+    answers : list of Answer
+    frames_run : Counter of (window key, network, frame)
+        How often each frame was computed, to price it.
+    revoked : int
+        Starts downstream that had to be done again.
+    """
+
+    total_cycles: int
+    chip: SharedChip
+    host: Server
+    uplink: Server
+    background: Background
+    books: dict[str, NetworkBook]
+    log: Log
+    answers: list[Answer] = field(default_factory=list)
+    frames_run: Counter[tuple[Key, str, int]] = field(default_factory=Counter)
+    revoked: int = 0
+    search_cycles: int = 0
+    feature_frames: int = 0
+    sent_bytes: int = 0
+    revoked_bytes: int = 0
+
+    @property
+    def overloaded(self) -> list[str]:
+        """Networks that fall behind: at the ends of utterances their backlog is more than 5 % of the frames."""
+        return [name for name, book in self.books.items() if book.backlog_at_end and falls_behind(book)]
+
+
+FALLS_BEHIND_FRAMES = 5
+
+
+def falls_behind(book: NetworkBook) -> bool:
+    """Whether at least half of the utterances ended with a backlog of five frames and more."""
+    return float(np.median(book.backlog_at_end)) >= FALLS_BEHIND_FRAMES
+
+
+class Household:
+    """The actors of one stream."""
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        chip: Chip,
+        total_cycles: int,
+        log: Log,
+        frame_ms: float,
+        sources: dict[str, Source] | None = None,
+    ) -> None:
+        self.env = simpy.Environment()
+        self.scenario, self.cycles = scenario, chip.cycles
+        power = PowerTimes(chip.cycles(scenario.power.retention_after_ms * 1e-3),
+                           chip.cycles(scenario.power.wake_up_us * 1e-6))  # fmt: skip
+        background = Background(scenario.background, chip, scenario.seed)
+        shared = SharedChip(self.env, background, power)
+        shared.on_piece = lambda network, start, end: log.interval(network, network, start, end)
+        books = {
+            name: NetworkBook(chip.cycles(network.deadline_or(frame_ms) * 1e-3))
+            for name, network in scenario.networks.items()
+        }
+        self.stream = Stream(total_cycles, shared, Server(self.env), Server(self.env), background, books, log)
+        self.inboxes = {name: simpy.Store(self.env) for name in scenario.networks}
+        self.recognizer, self.endpointer = scenario.named("recognizer"), scenario.named("endpointer")
+        for name, network in scenario.networks.items():
+            self.env.process(self._network(name, network))
+        for name, source in (sources or {}).items():
+            self.env.process(self._source(name, scenario.networks[name], source))
+
+    def run(self, windows: Iterable[Window], progress: Callable[[float], None] | None = None) -> Stream:
+        """Let the microphone hear every window, then wait a little for what is still under way."""
+        total = self.stream.total_cycles
+        self.env.process(self._microphone(iter(windows)))
+        for step in range(1, 101):
+            self.env.run(until=max(1, total * step // 100) + (1 if step == 100 else 0))
+            if progress is not None:
+                progress(step / 100)
+        if any(book.backlog for book in self.stream.books.values()):
+            self.env.run(until=total + self.cycles(DRAIN_S))
+        self._close()
+        return self.stream
+
+    def _close(self) -> None:
+        now = int(self.env.now)
+        chip = self.stream.chip
+        chip.account_idle(max(0, now - sum(chip.state_cycles.values())) if chip.running is None else 0)
+        self.stream.total_cycles = now
+        for book in self.stream.books.values():
+            book.change(now)
+        check_conservation(self.stream)
+
+    # -- the microphone -------------------------------------------------------------------------
+
+    def _microphone(self, windows: Iterator[Window]) -> Events:
+        start = 0
+        for window in windows:
+            if start > self.env.now:
+                yield self.env.timeout(start - int(self.env.now))
+            utterance = self._begin(window, start)
+            for number, end in enumerate(window.frame_end.tolist()):
+                if start + end > self.env.now:
+                    yield self.env.timeout(start + end - int(self.env.now))
+                self._hear(utterance, number, start + end)
+            yield from self._pause(utterance, start + window.length_cycles)
+            for name, book in self.stream.books.items():
+                if self.scenario.networks[name].arrivals == "frames":
+                    book.backlog_at_end = [*book.backlog_at_end[-KEPT_ENDS:], self._behind(name, utterance)]
+            start += window.length_cycles
+
+    def _begin(self, window: Window, start: int) -> Utterance:
+        frames = [d.frame for d in window.decisions]
+        events = lambda: {frame: self.env.event() for frame in frames}  # noqa: E731
+        utterance = Utterance(window, start, events(), events())
+        length = int(window.frame_end[-1]) if len(window.frame_end) else 0
+        self.stream.log.interval("microphone", window.audio, start, start + length, said=window.said)
+        if self.recognizer and window.decisions:
+            self.env.process(self._converse(utterance))
+        return utterance
+
+    def _hear(self, utterance: Utterance, number: int, end: int) -> None:
+        """A frame's last sample is in: the host core computes its features, then every network gets it."""
+        listeners = [
+            name
+            for name, network in self.scenario.networks.items()
+            if network.arrivals == "frames" and name in utterance.window.works
+            and (network.always or not utterance.is_closed)
+        ]  # fmt: skip
+        if not listeners:
+            return
+        window = utterance.window
+        inside = min(number, len(window.frame_end) - 1)
+        features = max(int(window.works[name].feature_cycles[inside]) for name in listeners)
+        _, arrival = self.stream.host.book(features)
+        self.stream.feature_frames += 1
+        frame = Frame(utterance, inside, end, arrival)
+        event = self.env.timeout(arrival - int(self.env.now))
+        event.callbacks.append(lambda _: [self._deliver(name, frame) for name in listeners])
+
+    def _deliver(self, name: str, frame: Frame) -> None:
+        now = int(self.env.now)
+        book = self.stream.books[name]
+        book.change(now)
+        book.frames_in += 1
+        book.largest_backlog = max(book.largest_backlog, book.backlog)
+        self.stream.log.backlog_is(name, now, book.backlog)
+        self.inboxes[name].put(frame)
+
+    def _pause(self, utterance: Utterance, until: int) -> Events:
+        """Quiet until the next window; who listens always, listens to the room."""
+        window = utterance.window
+        always = any(network.always for network in self.scenario.networks.values())
+        ends = window.frame_end
+        if not always or len(ends) < 2:
+            return
+        hop, end, k = int(ends[-1] - ends[-2]), utterance.start + int(ends[-1]), 0
+        utterance.is_closed = True
+        while end + hop < until:
+            end, k = end + hop, k + 1
+            yield self.env.timeout(end - int(self.env.now))
+            self._hear(utterance, len(ends) - 1 - k % max(1, window.tail_frames), end)
+
+    def _behind(self, name: str, utterance: Utterance) -> int:
+        """Frames that wait when the window's audio ends, where the network still had to listen to them."""
+        return self.stream.books[name].backlog
+
+    # -- networks -------------------------------------------------------------------------------
+
+    def _network(self, name: str, network: SharedNetwork) -> Events:
+        inbox, book = self.inboxes[name], self.stream.books[name]
+        while True:
+            frame: Frame = yield inbox.get()
+            is_late = frame.utterance.is_closed and not network.always and network.arrivals == "frames"
+            if is_late and frame.number > frame.utterance.window.final_frame:
+                self._account(book, frame, dropped=True)
+                continue
+            waited: Counter[str] = Counter()
+            waited["host"] = 0
+            waiting = int(self.env.now) - frame.arrival
+            preemptions = yield from self._compute(name, network, frame, waited)
+            waited["chip"] += waiting
+            self._done(name, frame, waited, preemptions)
+
+    def _compute(self, name: str, network: SharedNetwork, frame: Frame, waited: Counter[str]) -> Generator:
+        """The steps of a frame, with the host core's search between them; returns the number of preemptions."""
+        work, host = frame.utterance.window.works[name], self.stream.host
+        search, preemptions = self.scenario.host, 0
+        for start, stop, expansions in work.runs(frame.number):
+            if start < stop:
+                request = self.stream.chip.submit(work, start, stop, network.priority)
+                yield request.done
+                waited.update(request.waited_cycles)
+                preemptions += request.preemptions
+                self.stream.books[name].cold_bytes += request.cold_bytes
+            if expansions:
+                us = expansions * search.search_us_per_hypothesis
+                us += search.search_us_per_frame if stop == work.first[frame.number + 1] else 0.0
+                cost, before = self.cycles(us * 1e-6), int(self.env.now)
+                yield from host.work(cost)
+                self.stream.search_cycles += cost
+                waited["host"] += int(self.env.now) - before
+        return preemptions
+
+    def _done(self, name: str, frame: Frame, waited: Counter[str], preemptions: int) -> None:
+        now, book, utterance = int(self.env.now), self.stream.books[name], frame.utterance
+        self._account(book, frame, dropped=False)
+        latency = now - frame.end
+        missed = latency > book.deadline_cycles
+        book.latency.add(latency)
+        book.missed_deadlines += missed
+        book.preemptions += preemptions
+        book.waited_cycles.update(waited)
+        self.stream.frames_run[utterance.window.key, name, frame.number] += 1
+        self.stream.log.frame(name, utterance.window.number, frame.number, frame.end, frame.arrival, now, missed,
+                              preemptions, waited)  # fmt: skip
+        if name == self.endpointer or (self.endpointer is None and name == self.recognizer):
+            self._fire(utterance.decided, frame.number)
+        if name == self.recognizer:
+            self._fire(utterance.recognized, frame.number)
+        if self.endpointer in (name, None) and frame.number == utterance.window.final_frame:
+            utterance.is_closed = True
+
+    def _account(self, book: NetworkBook, frame: Frame, dropped: bool) -> None:
+        now = int(self.env.now)
+        book.change(now)
+        book.sojourn_cycles += now - frame.arrival
+        book.frames_out += not dropped
+        book.dropped += dropped
+
+    @staticmethod
+    def _fire(events: dict[int, simpy.Event], number: int) -> None:
+        if number in events and not events[number].triggered:
+            events[number].succeed()
+
+    def _source(self, name: str, network: SharedNetwork, source: Source) -> Events:
+        """Jobs of their own: the frames of one recording in turn, at a period or at random."""
+        rng = np.random.default_rng((self.scenario.seed, 2, network.priority))
+        mean = self.cycles((network.period_ms or 0.0) * 1e-3)
+        work = source.work
+        window = Window(-1, name, "", source.key, 0, np.zeros(work.n_frames, np.int64), {name: work})
+        utterance, number = Utterance(window, 0, {}, {}), 0
+        at = float(rng.integers(mean)) if network.arrivals == "periodic" else rng.exponential(mean)
+        while at < self.stream.total_cycles:
+            yield self.env.timeout(max(0, int(at) - int(self.env.now)))
+            now = int(self.env.now)
+            self._deliver(name, Frame(utterance, number % work.n_frames, now, now))
+            number += 1
+            at += mean if network.arrivals == "periodic" else rng.exponential(mean)
+
+    # -- the conversation -----------------------------------------------------------------------
+
+    def _converse(self, utterance: Utterance) -> Events:
+        """Send what was recognized when the end-pointers decide, and answer when both are sure and the cloud is done."""
+        window, stream = utterance.window, self.stream
+        sent: Message | None = None
+        speculative = final = -1
+        asked: simpy.Process | None = None
+        revoked = revoked_bytes = n_bytes = 0
+        for decision in window.decisions:
+            yield utterance.decided[decision.frame]
+            decided = int(self.env.now)
+            yield utterance.recognized[decision.frame]
+            message = window.messages[decision.frame]
+            lane = "final end-pointer" if decision.is_final else "speculative end-pointer"
+            stream.log.interval(lane, message.text or "(nothing)", decided, int(self.env.now) + 1)
+            if decision.is_final:
+                final = decided
+            is_still_right = sent is not None and sent.tokens == message.tokens
+            if is_still_right:
+                continue
+            if sent is not None:
+                revoked, revoked_bytes = revoked + 1, revoked_bytes + sent.n_bytes
+            if not decision.is_final:
+                speculative = decided
+            sent, n_bytes = message, n_bytes + message.n_bytes
+            asked = self.env.process(self._ask(message))
+        assert asked is not None and sent is not None
+        yield asked
+        stream.revoked += revoked
+        stream.sent_bytes += n_bytes
+        stream.revoked_bytes += revoked_bytes
+        s = 1 / stream.log.clock_hz
+        stream.answers.append(
+            Answer(
+                window.number, window.audio, window.said, sent.reranked, (utterance.start + window.speech_end_cycles) * s,
+                speculative * s if speculative >= 0 else float("nan"), final * s, int(self.env.now) * s, revoked,
+                is_confirmed=speculative >= 0 and revoked == 0,
+                is_cut_off=int(window.frame_end[window.final_frame]) < window.speech_end_cycles,
+                sent_bytes=n_bytes, revoked_bytes=revoked_bytes, audio_bytes=window.audio_bytes, opus_bytes=window.opus_bytes,
+            )
+        )  # fmt: skip
+        stream.log.interval("answer", sent.reranked, int(self.env.now), int(self.env.now) + 1)
+
+    def _ask(self, message: Message) -> Events:
+        """Uplink, half a round trip, the cloud, half a round trip back."""
+        scenario, log = self.scenario, self.stream.log
+        start, end = self.stream.uplink.book(self.cycles(message.n_bytes / scenario.uplink.bytes_per_s))
+        log.interval("uplink", f"{message.n_bytes} B", start, end)
+        yield self.env.timeout(end - int(self.env.now))
+        half = self.cycles(scenario.uplink.round_trip_ms * 0.5e-3)
+        yield self.env.timeout(half)
+        begun = int(self.env.now)
+        yield self.env.timeout(self.cycles(scenario.cloud.rerank_ms * 1e-3))
+        log.interval("cloud", message.reranked, begun, int(self.env.now))
+        yield self.env.timeout(half)
+
+
+def check_conservation(stream: Stream) -> None:
+    """Little's law and the power states; a LawError is a defect of azsim."""
+    for name, book in stream.books.items():
+        if not book.backlog and book.backlog_cycles != book.sojourn_cycles:
+            raise LawError(
+                f"Little's law must hold, but {name} has {book.backlog_cycles:,} frame-cycles of backlog and "
+                f"{book.sojourn_cycles:,} of sojourn: a defect of azsim, please report it"
+            )
+    states = sum(stream.chip.state_cycles.values())
+    if stream.chip.running is None and states != stream.total_cycles:
+        raise LawError(
+            f"`run + gated + retention = total` must hold, but {states:,} is not {stream.total_cycles:,} cycles: a "
+            f"defect of azsim, please report it"
+        )
