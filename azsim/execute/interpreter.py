@@ -7,8 +7,8 @@ record: which frame, which arm, whose results it read, which decision it waited 
 per activation of every matrix operand.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -18,6 +18,8 @@ from azsim.execute.elementwise import LIMIT, TABLES, to_integers
 from azsim.execute.plan import Plan, Planner, Step
 from azsim.execute.record import ActivityRecord, Branching
 from azsim.execute.recorder import NO_INVOCATION, Recorder, Value
+from azsim.graph.beam import Beam, beam_search
+from azsim.graph.lattice import Lattice
 from azsim.graph.search import Hypothesis, greedy_search
 from azsim.weights.image import DramImage
 from azsim.weights.quantize import QuantizedNetwork
@@ -35,14 +37,21 @@ class Execution:
         The first graph's output per frame, in integers; ``outputs * output_scale`` are reals.
     output_scale : float
     hypothesis : Hypothesis or None
-        Of a transducer.
+        Of a transducer; under beam search the best one.
     record : ActivityRecord
+    expansions : int64[T]
+        Hypotheses that the search expanded on each frame: runs of the joint network, each of which gives the
+        host core a row of logits to rank. 0 where there is no search.
+    lattices : dict of int to Lattice
+        Of a beam search: frame to what was heard up to and including it. Always with the last frame.
     """
 
     outputs: np.ndarray
     output_scale: float
     hypothesis: Hypothesis | None
     record: ActivityRecord
+    expansions: np.ndarray
+    lattices: dict[int, Lattice] = field(default_factory=dict)
 
 
 class Interpreter:
@@ -84,7 +93,13 @@ class Interpreter:
         self._total = np.empty(max((w.shape[0] for w in self.matrices.values()), default=1), np.int32)
         self._start()
 
-    def execute(self, frames: np.ndarray, progress: Callable[[int], None] | None = None) -> Execution:
+    def execute(
+        self,
+        frames: np.ndarray,
+        progress: Callable[[int], None] | None = None,
+        beam: Beam | None = None,
+        snapshots: Sequence[int] = (),
+    ) -> Execution:
         """Run an utterance.
 
         Parameters
@@ -93,38 +108,59 @@ class Interpreter:
             Features; quantized here with the calibrated scale of the network's input.
         progress : callable, optional
             Called with the number of each frame as it is done.
+        beam : Beam, optional
+            Search with several hypotheses; greedily without. Activation SRAM then holds the prediction network's
+            state of each.
+        snapshots : sequence of int, optional
+            Frames after which the beam's lattice is kept, besides the last one.
         """
         network = self.network
+        self._check(frames, beam, snapshots)
+        self._start()
         role, first = network.first.name, network.first.inputs[0]
-        width = network.first.sizes[first]
+        integers = to_integers(frames, self.quantized.formats[f"{role}/{first}"])
+        stepper = _Stepper(self, len(frames), beam is not None, progress)
+        hypothesis, lattices = None, {}
+        if network.is_transducer:
+            scale = self.quantized.formats[f"joint/{network.graphs['joint'].outputs[0]}"].scale
+            penalty = network.blank_penalty / scale
+            if beam is None:
+                hypothesis = greedy_search(network, integers, stepper, penalty)
+            else:
+                found = beam_search(network, integers, stepper, penalty, beam, snapshots, scale)
+                hypothesis, lattices = found.hypothesis, found.lattices
+        else:
+            for t, frame in enumerate(integers):
+                stepper(role, (frame,), t)
+        arms = [self._frame_arms.get(t, "") for t in range(len(frames))]
+        copies = {"prediction": beam.width} if beam else {}
+        state_bytes = sum(
+            copies.get(role, 1) * value.array.nbytes for role, state in self._state.items() for value in state.values()
+        )
+        record = self._recorder.finish(self.planner.ops, self.planner.arms, len(frames), arms, state_bytes)
+        scale = self.quantized.formats[f"{role}/{network.first.outputs[0]}"].scale
+        return Execution(np.stack(stepper.outputs), scale, hypothesis, record, stepper.expansions, lattices)
+
+    def _check(self, frames: np.ndarray, beam: Beam | None, snapshots: Sequence[int]) -> None:
+        """Refuse what cannot be executed."""
+        network = self.network
+        width = network.first.sizes[network.first.inputs[0]]
         if frames.ndim != 2 or frames.shape[1] != width or len(frames) == 0:
             raise ModelError(f"{network.name}: expected features [T > 0, {width}], got {list(frames.shape)}")
         if not np.all(np.isfinite(frames)):
             raise ModelError(f"{network.name}: the features have NaN or infinite values; check the audio")
-        self._start()
-        integers = to_integers(frames, self.quantized.formats[f"{role}/{first}"])
-        outputs: list[np.ndarray] = []
-
-        def step(role: str, inputs: tuple[np.ndarray, ...], t: int) -> np.ndarray:
-            result = self._step(role, inputs, t)
-            if role == network.first.name:
-                outputs.append(result)
-                if progress is not None:
-                    progress(t)
-            return result
-
-        hypothesis = None
-        if network.is_transducer:
-            logits = self.quantized.formats[f"joint/{network.graphs['joint'].outputs[0]}"]
-            hypothesis = greedy_search(network, integers, step, network.blank_penalty / logits.scale)
-        else:
-            for t, frame in enumerate(integers):
-                step(role, (frame,), t)
-        arms = [self._frame_arms.get(t, "") for t in range(len(frames))]
-        state_bytes = sum(value.array.nbytes for state in self._state.values() for value in state.values())
-        record = self._recorder.finish(self.planner.ops, self.planner.arms, len(frames), arms, state_bytes)
-        scale = self.quantized.formats[f"{role}/{network.first.outputs[0]}"].scale
-        return Execution(np.stack(outputs), scale, hypothesis, record)
+        if beam is not None and not network.is_transducer:
+            raise ModelError(
+                f"{network.name}: a beam searches with encoder, prediction and joint, but it has 'step' only"
+            )
+        if snapshots and beam is None:
+            raise ModelError(
+                f"{network.name}: greedy search has no lattice to keep at {len(snapshots)} frames; give a beam"
+            )
+        if not all(0 <= t < len(frames) for t in snapshots):
+            raise ModelError(
+                f"{network.name}: snapshots are frames 0 to {len(frames) - 1}, but got {sorted(snapshots)}"
+            )
 
     def _start(self) -> None:
         """Initial state, empty record."""
@@ -148,8 +184,6 @@ class Interpreter:
         self._state[role] = {before: env[after] for before, after in graph.state}
         output = env[graph.outputs[0]]
         self._made_by[role] = output.producer
-        if role == "joint":
-            self._decision = output.producer
         return output.array
 
     def _input(self, role: str, position: int, array: np.ndarray) -> Value:
@@ -237,3 +271,42 @@ class Interpreter:
         factor = int(integers.hidden.multiplier[0]), int(integers.hidden.shift[0])
         kernels.lstm_cell(gates, cell.array, TABLES["sigmoid"], TABLES["tanh"], *factor, new_cell, hidden)
         return [hidden, new_cell]
+
+
+class _Stepper:
+    """What a search drives: the steps of one utterance, and the states that its hypotheses left behind.
+
+    Under greedy search each joint output is a decision. Under beam search it is one once the search has read
+    the outputs of its level: joints of one level do not wait for each other.
+    """
+
+    def __init__(
+        self, interpreter: Interpreter, n_frames: int, has_levels: bool, progress: Callable[[int], None] | None
+    ) -> None:
+        self.outputs: list[np.ndarray] = []
+        self.expansions = np.zeros(n_frames, np.int64)
+        self._interpreter = interpreter
+        self._first = interpreter.network.first.name
+        self._has_levels = has_levels
+        self._progress = progress
+
+    def __call__(self, role: str, inputs: tuple[np.ndarray, ...], frame: int) -> np.ndarray:
+        result = self._interpreter._step(role, inputs, frame)
+        if role == self._first:
+            self.outputs.append(result)
+            if self._progress is not None:
+                self._progress(frame)
+        elif role == "joint":
+            self.expansions[frame] += 1
+            if not self._has_levels:
+                self.decide()
+        return result
+
+    def keep(self, role: str) -> tuple[dict[str, Value], int]:
+        return self._interpreter._state[role], self._interpreter._made_by[role]
+
+    def restore(self, role: str, kept: tuple[dict[str, Value], int]) -> None:
+        self._interpreter._state[role], self._interpreter._made_by[role] = kept
+
+    def decide(self) -> None:
+        self._interpreter._decision = self._interpreter._made_by["joint"]

@@ -7,12 +7,33 @@ search only sees logits: float calibration and integer execution drive the same 
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from azsim.graph.network import Network
 
 Step = Callable[[str, tuple[np.ndarray, ...], int], np.ndarray]
+
+
+class Stepper(Protocol):
+    """A step for a search that follows several hypotheses at once (``azsim.graph.beam``).
+
+    Each hypothesis has its own words behind it and so its own recurrent state of the prediction network. The
+    search keeps that state after a step and restores it before the next step or joint of the same hypothesis.
+    """
+
+    def __call__(self, role: str, inputs: tuple[np.ndarray, ...], frame: int) -> np.ndarray:
+        """Run one graph, advance its recurrent state, and return its output, as a ``Step`` does."""
+
+    def keep(self, role: str) -> Any:
+        """The graph's recurrent state, and where its latest output came from, to restore later."""
+
+    def restore(self, role: str, kept: Any) -> None:
+        """Continue the graph from what ``keep`` returned, any number of times."""
+
+    def decide(self) -> None:
+        """The search has read all joint outputs since the last call: what runs from here on waited for them."""
 
 
 @dataclass(frozen=True)
