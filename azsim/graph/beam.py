@@ -57,7 +57,7 @@ class Beam(Config):
     width: int = Field(4, ge=1, description="hypotheses that survive a level; 1 is greedy search")
     candidates: int = Field(8, ge=1, description="best words of a hypothesis that compete, besides blank")
     prune_nats: float = Field(
-        12.0, ge=0, description="hypotheses and lattice paths this far below the best are dropped"
+        12.0, ge=0, description="hypotheses this far below the best are dropped; a lattice is pruned by its user"
     )
     merge_words: int | None = Field(
         2, ge=1, description="hypotheses that end in so many equal words merge; None: in all"
@@ -255,7 +255,7 @@ class _Search:
         return self.histories.setdefault(key, len(self.histories))
 
     def lattice(self) -> Lattice:
-        """The paths to the hypotheses that are alive, but for hopeless ones; nodes of equal history become one."""
+        """All paths to the hypotheses that are alive; nodes of equal history become one."""
         members: dict[int, list[_Node]] = {}
         todo = [a.node for a in self.alive]
         seen = {id(node) for node in todo}
@@ -279,7 +279,7 @@ class _Search:
 
         rows = [(a, b, w, way.frame, since(way.log_prob, way.start.history)) for (a, b, w), way in arcs.items()]
         ends = {number[a.node.history]: since(a.log_prob, a.node.history) for a in reversed(self.alive)}
-        return Lattice.of(rows, ends).pruned(self.beam.prune_nats)
+        return Lattice.of(rows, ends)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
