@@ -134,8 +134,8 @@ def notes(ear: Ear, stream: Stream) -> list[str]:
     for name in stream.overloaded:
         book = stream.books[name]
         out.append(
-            f"{name} falls behind: {book.largest_backlog:,} frames wait at worst. Its latencies grow with the length of "
-            f"the speech and are not reported"
+            f"{name} falls behind: {book.largest_backlog:,} frames wait at worst. Its latencies grow with the length "
+            f"of the speech and are not reported"
         )
     missing = ear.scenario.repeat * len(ear.scenario.utterances) - len(stream.answers)
     if ear.scenario.named("recognizer") and missing:

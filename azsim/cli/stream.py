@@ -55,8 +55,8 @@ def _print_summary(tables: StreamTables) -> None:
               f"{h['seconds']:.1f} s, {h['word_errors']} of {h['words']} words wrong\n", soft_wrap=True)  # fmt: skip
     columns = [c for c in tables.latency.columns if c != "answers"]
     out.print(table("from the end of speech to the answer, ms", tables.latency, columns))
-    shown = ["network", "priority", "deadline_ms", "p50_ms", "p99_ms", "longest_ms", "deadline_misses", "largest_backlog",
-             "preemptions", "chip_share"]  # fmt: skip
+    shown = ["network", "priority", "deadline_ms", "p50_ms", "p99_ms", "longest_ms", "deadline_misses",
+             "largest_backlog", "preemptions", "chip_share"]  # fmt: skip
     out.print(table("networks: from a frame's last sample to its result", tables.networks, shown))
     out.print(table("mean wait of a frame by cause, us", tables.waits, list(tables.waits.columns)))
     out.print(table("utilization", tables.utilization, ["part", "utilization"]))
@@ -64,8 +64,8 @@ def _print_summary(tables: StreamTables) -> None:
     out.print(table("power states", tables.states, list(tables.states.columns)))
     out.print(
         f"\nuplink {h['uplink_bytes']:,} B of lattices, {h['revoked_bytes']:,} B of them for {h['revoked']} revoked "
-        f"starts; the audio would be {h['opus_over_lattice']:.0f} times that as Opus, {h['audio_over_lattice']:.0f} times "
-        f"raw\n{scaled(h['energy_per_utterance_uj'] * 1e-6, 'J')} per utterance, {h['mean_mw']:.3g} mW on average, "
-        f"{h['battery_hours']:,.0f} hours on the battery; simulated {h['simulated_s_per_s']:,.0f} s per second "
-        f"({h['simulated_s_per_s_with_execution']:,.1f} with execution)"
+        f"starts; the audio would be {h['opus_over_lattice']:.0f} times that as Opus, {h['audio_over_lattice']:.0f} "
+        f"times raw\n{scaled(h['energy_per_utterance_uj'] * 1e-6, 'J')} per utterance, {h['mean_mw']:.3g} mW on "
+        f"average, {h['battery_hours']:,.0f} hours on the battery; simulated {h['simulated_s_per_s']:,.0f} s "
+        f"per second ({h['simulated_s_per_s_with_execution']:,.1f} with execution)"
     )

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from azsim.chip import Chip
 from azsim.energy.costs import operation
 from azsim.energy.price import Energy, price
-from azsim.stream.household import Stream
+from azsim.stream.outcome import Stream
 from azsim.stream.scenario import Power
 from azsim.stream.window import Key
 from azsim.timing.counts import Counts

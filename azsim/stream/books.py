@@ -93,11 +93,15 @@ class NetworkBook:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one utterance; times in seconds of the stream, nan where it did not come to that."""
+    """What became of one utterance; times in seconds of the stream, nan where it did not come to that.
+
+    ``best`` is the best path of the lattice that was sent, ``recognized`` what the cloud made of it.
+    """
 
     utterance: int
     audio: str
     said: str
+    best: str
     recognized: str
     speech_end_s: float
     speculative_s: float

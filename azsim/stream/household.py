@@ -11,98 +11,25 @@ What an actor has to wait for it waits for in the same words: ``yield request.do
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import simpy
 
 from azsim.chip import Chip
-from azsim.errors import LawError
-from azsim.stream.books import Answer, Log, NetworkBook
+from azsim.stream.actors import Frame, Source, Utterance
+from azsim.stream.books import Log, NetworkBook
+from azsim.stream.conversation import Conversation
+from azsim.stream.outcome import Stream, check_conservation
 from azsim.stream.scenario import Scenario, SharedNetwork
 from azsim.stream.server import Server
 from azsim.stream.shared_chip import PowerTimes, SharedChip
 from azsim.stream.traffic import Background
-from azsim.stream.window import Key, Message, Window
-from azsim.stream.work import Work
+from azsim.stream.window import Window
 
 DRAIN_S = 5.0
 KEPT_ENDS = 1000
-Events = Generator[simpy.Event, None, None]
-
-
-@dataclass
-class Utterance:
-    """A window under way."""
-
-    window: Window
-    start: int
-    decided: dict[int, simpy.Event]
-    recognized: dict[int, simpy.Event]
-    is_closed: bool = False
-    pending: int = 0  # frames in some network's hands
-    done: set[str] = field(default_factory=set)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A frame on its way through one network; cycles of the stream."""
-
-    utterance: Utterance
-    number: int
-    end: int
-    arrival: int
-
-
-@dataclass(frozen=True)
-class Source:
-    """Jobs that do not come from the microphone: the frames of a recording in turn."""
-
-    key: Key
-    work: Work
-
-
-@dataclass
-class Stream:
-    """What a simulation found out; cycles of the chip throughout.
-
-    Attributes
-    ----------
-    books : dict of str to NetworkBook
-    answers : list of Answer
-    frames_run : Counter of (window key, network, frame)
-        How often each frame was computed, to price it.
-    revoked : int
-        Starts downstream that had to be done again.
-    """
-
-    total_cycles: int
-    chip: SharedChip
-    host: Server
-    uplink: Server
-    background: Background
-    books: dict[str, NetworkBook]
-    log: Log
-    answers: list[Answer] = field(default_factory=list)
-    frames_run: Counter[tuple[Key, str, int]] = field(default_factory=Counter)
-    revoked: int = 0
-    search_cycles: int = 0
-    feature_frames: int = 0
-    sent_bytes: int = 0
-    revoked_bytes: int = 0
-
-    @property
-    def overloaded(self) -> list[str]:
-        """Networks that fall behind: at the ends of utterances their backlog is more than 5 % of the frames."""
-        return [name for name, book in self.books.items() if book.backlog_at_end and falls_behind(book)]
-
-
-FALLS_BEHIND_FRAMES = 5
-
-
-def falls_behind(book: NetworkBook) -> bool:
-    """Whether at least half of the utterances ended with a backlog of five frames and more."""
-    return float(np.median(book.backlog_at_end)) >= FALLS_BEHIND_FRAMES
+Events = Generator[simpy.Event, Any, None]
 
 
 class Household:
@@ -118,7 +45,7 @@ class Household:
         sources: dict[str, Source] | None = None,
     ) -> None:
         self.env = simpy.Environment()
-        self.scenario, self.cycles = scenario, chip.cycles
+        self.scenario, self.chip, self.cycles = scenario, chip, chip.cycles
         power = PowerTimes(chip.cycles(scenario.power.retention_after_ms * 1e-3),
                            chip.cycles(scenario.power.wake_up_us * 1e-6))  # fmt: skip
         background = Background(scenario.background, chip, scenario.seed)
@@ -173,7 +100,7 @@ class Household:
             yield from self._pause(utterance, start + window.length_cycles)
             for name, book in self.stream.books.items():
                 if self.scenario.networks[name].arrivals == "frames":
-                    book.backlog_at_end = [*book.backlog_at_end[-KEPT_ENDS:], self._behind(name, utterance)]
+                    book.backlog_at_end = [*book.backlog_at_end[-KEPT_ENDS:], book.backlog]
             start += window.length_cycles
 
     def _begin(self, window: Window, start: int) -> Utterance:
@@ -183,7 +110,8 @@ class Household:
         length = int(window.frame_end[-1]) if len(window.frame_end) else 0
         self.stream.log.interval("microphone", window.audio, start, start + length, said=window.said)
         if self.recognizer and window.decisions:
-            self.env.process(self._converse(utterance))
+            conversation = Conversation(self.env, self.scenario, self.chip, self.stream, utterance)
+            self.env.process(conversation.run())
         return utterance
 
     def _hear(self, utterance: Utterance, number: int, end: int) -> None:
@@ -203,7 +131,11 @@ class Household:
         self.stream.feature_frames += 1
         frame = Frame(utterance, inside, end, arrival)
         event = self.env.timeout(arrival - int(self.env.now))
-        event.callbacks.append(lambda _: [self._deliver(name, frame) for name in listeners])
+        event.callbacks.append(lambda _: self._deliver_to(listeners, frame))
+
+    def _deliver_to(self, listeners: list[str], frame: Frame) -> None:
+        for name in listeners:
+            self._deliver(name, frame)
 
     def _deliver(self, name: str, frame: Frame) -> None:
         now = int(self.env.now)
@@ -228,10 +160,6 @@ class Household:
             yield self.env.timeout(end - int(self.env.now))
             self._hear(utterance, len(ends) - 1 - k % max(1, window.tail_frames), end)
 
-    def _behind(self, name: str, utterance: Utterance) -> int:
-        """Frames that wait when the window's audio ends, where the network still had to listen to them."""
-        return self.stream.books[name].backlog
-
     # -- networks -------------------------------------------------------------------------------
 
     def _network(self, name: str, network: SharedNetwork) -> Events:
@@ -249,7 +177,9 @@ class Household:
             waited["chip"] += waiting
             self._done(name, frame, waited, preemptions)
 
-    def _compute(self, name: str, network: SharedNetwork, frame: Frame, waited: Counter[str]) -> Generator:
+    def _compute(
+        self, name: str, network: SharedNetwork, frame: Frame, waited: Counter[str]
+    ) -> Generator[simpy.Event, Any, int]:
         """The steps of a frame, with the host core's search between them; returns the number of preemptions."""
         work, host = frame.utterance.window.works[name], self.stream.host
         search, preemptions = self.scenario.host, 0
@@ -282,9 +212,9 @@ class Household:
         self.stream.log.frame(name, utterance.window.number, frame.number, frame.end, frame.arrival, now, missed,
                               preemptions, waited)  # fmt: skip
         if name == self.endpointer or (self.endpointer is None and name == self.recognizer):
-            self._fire(utterance.decided, frame.number)
+            self._fire(utterance.decided, frame.number, now)
         if name == self.recognizer:
-            self._fire(utterance.recognized, frame.number)
+            self._fire(utterance.recognized, frame.number, now)
         if self.endpointer in (name, None) and frame.number == utterance.window.final_frame:
             utterance.is_closed = True
 
@@ -296,9 +226,9 @@ class Household:
         book.dropped += dropped
 
     @staticmethod
-    def _fire(events: dict[int, simpy.Event], number: int) -> None:
+    def _fire(events: dict[int, simpy.Event], number: int, now: int) -> None:
         if number in events and not events[number].triggered:
-            events[number].succeed()
+            events[number].succeed(now)
 
     def _source(self, name: str, network: SharedNetwork, source: Source) -> Events:
         """Jobs of their own: the frames of one recording in turn, at a period or at random."""
@@ -314,76 +244,3 @@ class Household:
             self._deliver(name, Frame(utterance, number % work.n_frames, now, now))
             number += 1
             at += mean if network.arrivals == "periodic" else rng.exponential(mean)
-
-    # -- the conversation -----------------------------------------------------------------------
-
-    def _converse(self, utterance: Utterance) -> Events:
-        """Send what was recognized when the end-pointers decide, and answer when both are sure and the cloud is done."""
-        window, stream = utterance.window, self.stream
-        sent: Message | None = None
-        speculative = final = -1
-        asked: simpy.Process | None = None
-        revoked = revoked_bytes = n_bytes = 0
-        for decision in window.decisions:
-            yield utterance.decided[decision.frame]
-            decided = int(self.env.now)
-            yield utterance.recognized[decision.frame]
-            message = window.messages[decision.frame]
-            lane = "final end-pointer" if decision.is_final else "speculative end-pointer"
-            stream.log.interval(lane, message.text or "(nothing)", decided, int(self.env.now) + 1)
-            if decision.is_final:
-                final = decided
-            is_still_right = sent is not None and sent.tokens == message.tokens
-            if is_still_right:
-                continue
-            if sent is not None:
-                revoked, revoked_bytes = revoked + 1, revoked_bytes + sent.n_bytes
-            if not decision.is_final:
-                speculative = decided
-            sent, n_bytes = message, n_bytes + message.n_bytes
-            asked = self.env.process(self._ask(message))
-        assert asked is not None and sent is not None
-        yield asked
-        stream.revoked += revoked
-        stream.sent_bytes += n_bytes
-        stream.revoked_bytes += revoked_bytes
-        s = 1 / stream.log.clock_hz
-        stream.answers.append(
-            Answer(
-                window.number, window.audio, window.said, sent.reranked, (utterance.start + window.speech_end_cycles) * s,
-                speculative * s if speculative >= 0 else float("nan"), final * s, int(self.env.now) * s, revoked,
-                is_confirmed=speculative >= 0 and revoked == 0,
-                is_cut_off=int(window.frame_end[window.final_frame]) < window.speech_end_cycles,
-                sent_bytes=n_bytes, revoked_bytes=revoked_bytes, audio_bytes=window.audio_bytes, opus_bytes=window.opus_bytes,
-            )
-        )  # fmt: skip
-        stream.log.interval("answer", sent.reranked, int(self.env.now), int(self.env.now) + 1)
-
-    def _ask(self, message: Message) -> Events:
-        """Uplink, half a round trip, the cloud, half a round trip back."""
-        scenario, log = self.scenario, self.stream.log
-        start, end = self.stream.uplink.book(self.cycles(message.n_bytes / scenario.uplink.bytes_per_s))
-        log.interval("uplink", f"{message.n_bytes} B", start, end)
-        yield self.env.timeout(end - int(self.env.now))
-        half = self.cycles(scenario.uplink.round_trip_ms * 0.5e-3)
-        yield self.env.timeout(half)
-        begun = int(self.env.now)
-        yield self.env.timeout(self.cycles(scenario.cloud.rerank_ms * 1e-3))
-        log.interval("cloud", message.reranked, begun, int(self.env.now))
-        yield self.env.timeout(half)
-
-
-def check_conservation(stream: Stream) -> None:
-    """Little's law and the power states; a LawError is a defect of azsim."""
-    for name, book in stream.books.items():
-        if not book.backlog and book.backlog_cycles != book.sojourn_cycles:
-            raise LawError(
-                f"Little's law must hold, but {name} has {book.backlog_cycles:,} frame-cycles of backlog and "
-                f"{book.sojourn_cycles:,} of sojourn: a defect of azsim, please report it"
-            )
-    states = sum(stream.chip.state_cycles.values())
-    if stream.chip.running is None and states != stream.total_cycles:
-        raise LawError(
-            f"`run + gated + retention = total` must hold, but {states:,} is not {stream.total_cycles:,} cycles: a "
-            f"defect of azsim, please report it"
-        )

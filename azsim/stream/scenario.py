@@ -155,7 +155,7 @@ class Scenario(Config):
     networks: dict[str, SharedNetwork] = Field(min_length=1)
     search: SearchConfig = SearchConfig()
     endpointing: Endpointing = Endpointing()
-    background: dict[str, Traffic] = {}
+    background: dict[str, Traffic] = Field({}, description="DRAM traffic of others, by name")
     host: HostCore = HostCore()
     uplink: Uplink = Uplink()
     cloud: Cloud = Cloud()

@@ -18,6 +18,8 @@ import simpy
 from azsim.stream.traffic import Background
 from azsim.stream.work import Work
 
+WAITS = ("chip", "wake_up", "cold", "dram")
+
 
 @dataclass(order=True)
 class Request:
@@ -39,10 +41,6 @@ class Request:
     preemptions: int = field(compare=False, default=0)
     cold_bytes: int = field(compare=False, default=0)
     started: int = field(compare=False, default=-1)
-
-
-WAITS = ("chip", "wake_up", "cold", "dram")
-Piece = tuple[str, int, int]  # network, from, to: what ran without a break
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class SharedChip:
         self.env, self.background, self.power = env, background, power
         self.queue: list[Request] = []
         self.running: Request | None = None
-        self.last_network = ""
+        self.slots_of = ""  # whose tiles are in the slots; a network that is pinned leaves them alone
         self.state_cycles = {"run": 0, "gated": 0, "retention": 0}
         self.busy_cycles: dict[str, int] = {}
         self.preemptions: dict[str, int] = {}
@@ -128,7 +126,7 @@ class SharedChip:
     def _serve(self, request: Request) -> Generator[simpy.Event, None, None]:
         """Run a request to its end, or until a more urgent one takes over."""
         work, now = request.work, int(self.env.now)
-        is_cold = self.last_network not in ("", work.network)
+        is_cold = self.slots_of not in ("", work.network)
         cold = int(work.cold_cycles[request.next]) if is_cold else 0
         ends, delays = self.background.run(
             now, work.span_cycles[request.next : request.stop], work.bus_cycles[request.next : request.stop], cold
@@ -154,12 +152,15 @@ class SharedChip:
 
     def _book(self, request: Request, n_ran: int, start: int, cold: int, delay: int) -> None:
         work, end = request.work, int(self.env.now)
-        self.running, self.last_network = None, work.network
+        held = int(work.bus_cycles[request.next : request.next + n_ran].sum())
+        self.running = None
+        if held:
+            self.slots_of = work.network
         request.waited_cycles["cold"] += cold
         request.waited_cycles["dram"] += delay
         if cold:
             request.cold_bytes += int(work.cold_bytes[request.next])
-        self.bus_cycles += int(work.bus_cycles[request.next : request.next + n_ran].sum()) + cold
+        self.bus_cycles += held + cold
         request.next += n_ran
         self.busy_cycles[work.network] = self.busy_cycles.get(work.network, 0) + end - start
         self.state_cycles["run"] += end - start

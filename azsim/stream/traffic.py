@@ -79,8 +79,8 @@ class Background:
         if self.share >= 1:
             raise ScenarioError(
                 f"background: the sum of bytes_per_s must be less than the DRAM of {chip.name} moves, "
-                f"{peak:,.0f} bytes/s, but {' + '.join(streams)} ask for {self.bytes_per_s:,.0f}; lower a rate, or raise "
-                f"chip.dram.bandwidth_bytes_per_s"
+                f"{peak:,.0f} bytes/s, but {' + '.join(streams)} ask for {self.bytes_per_s:,.0f}; lower a rate, or "
+                f"raise chip.dram.bandwidth_bytes_per_s"
             )
         rng = np.random.default_rng((seed, 1))
         self.names = list(streams)

@@ -18,6 +18,7 @@ A step that waits for the chip could use the wait to prefetch; here it does not.
 throws out of the slots only the first costs time; all of them cost bytes.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -206,7 +207,7 @@ def _expansions(
     is_turn &= np.concatenate([[False], frame[1:] == frame[:-1]])
     bounds = np.concatenate([[0], np.flatnonzero(is_turn)])
     first = np.searchsorted(frame, np.arange(n_frames + 1))
-    for a, b in zip(bounds[:-1], bounds[1:], strict=True):
+    for a, b in itertools.pairwise(bounds):
         since = max(a, first[frame[b]])
         before[b] = calls[b] - calls[since]
     for t in range(n_frames):
