@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as drawn
 from networks import noise, stack, transducer
 
 from azsim.errors import ModelError
+from azsim.execute.elementwise import to_integers
 from azsim.execute.interpreter import Interpreter
 from azsim.graph import load_network
 from azsim.graph.beam import Beam, beam_search, log_softmax
@@ -248,16 +249,9 @@ def test_integers_carry_the_state_of_the_hypothesis_that_lives_on(case):
         return np.eye(len(output))[token]
 
     interpreter._start()
-    step = interpreter._step
-    integers = np.stack(
-        [np.clip(np.rint(frames / interpreter.quantized.formats[input_name(network)].scale), -127, 127)]
-    )
-    greedy_search(network, integers[0].astype(np.int8), forced, 0.0)
+    step, first = interpreter._step, f"encoder/{network.graphs['encoder'].inputs[0]}"
+    greedy_search(network, to_integers(frames, interpreter.quantized.formats[first]), forced, 0.0)
     assert execution.lattices[24].best()[0] == (execution.hypothesis.tokens, pytest.approx(total, abs=1e-4))
-
-
-def input_name(network):
-    return f"encoder/{network.graphs['encoder'].inputs[0]}"
 
 
 def test_state_is_held_for_every_hypothesis(case):

@@ -35,8 +35,7 @@ from nltk.lm.smoothing import WittenBell
 from nltk.probability import FreqDist
 
 from azsim.errors import ModelError
-from azsim.graph.lattice import Lattice
-from azsim.graph.lattice import Path as Transcript
+from azsim.graph.lattice import Lattice, Transcript
 from azsim.graph.search import Hypothesis
 
 ORDER = 4

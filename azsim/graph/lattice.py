@@ -27,7 +27,7 @@ import numpy as np
 from azsim.errors import CodecError, ModelError
 from azsim.graph.lattice_codec import pack, unpack
 
-Path = tuple[tuple[int, ...], float]  # tokens, log-probability
+Transcript = tuple[tuple[int, ...], float]  # tokens, log-probability
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ class Lattice:
             paths[b] += paths[a]
         return sum(paths[n] for n in self.final)
 
-    def best(self, n: int = 1) -> list[Path]:
+    def best(self, n: int = 1) -> list[Transcript]:
         """The n best distinct token sequences, best first, each with the log-probability of its best path.
 
         Best-first search over beginnings of transcripts, each with its log-probability at every node that it leads
@@ -126,7 +126,7 @@ class Lattice:
         leaving, pushes = self._leaving(), count()
         final = dict(zip(self.final.tolist(), self.final_log_prob.tolist(), strict=True))
         heap: list[tuple[float, int, tuple[int, ...], dict[int, float]]] = []  # no nodes: a whole transcript
-        found: list[Path] = []
+        found: list[Transcript] = []
 
         def push(log_prob: float, tokens: tuple[int, ...], at: dict[int, float]) -> None:
             if log_prob > -np.inf:
