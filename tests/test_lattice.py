@@ -46,6 +46,7 @@ def words(lattice, arcs):
     return tuple(int(lattice.word[i]) for i in arcs)
 
 
+@settings(deadline=None)
 @given(lattices(), st.integers(1, 12))
 def test_the_n_best_are_the_best_of_all_paths(lattice, n):
     best = {}
@@ -57,22 +58,26 @@ def test_the_n_best_are_the_best_of_all_paths(lattice, n):
     assert [log_prob for _, log_prob in found] == sorted(best.values(), reverse=True)[:n]
 
 
+@settings(deadline=None)
 @given(lattices())
 def test_paths_are_counted(lattice):
     assert lattice.n_paths == len(paths(lattice))
 
 
+@settings(deadline=None)
 @given(lattices(), st.lists(st.integers(0, 3), max_size=6))
 def test_the_oracle_is_the_best_of_all_paths(lattice, reference):
     expected = min(Levenshtein.distance(words(lattice, arcs), tuple(reference)) for arcs, _ in paths(lattice))
     assert lattice.oracle(reference) == expected
 
 
+@settings(deadline=None)
 @given(lattices(), st.lists(st.integers(0, 3), max_size=6))
 def test_oracle_is_never_worse_than_the_best_path(lattice, reference):
     assert lattice.oracle(reference) <= Levenshtein.distance(lattice.best()[0][0], tuple(reference))
 
 
+@settings(deadline=None)
 @given(lattices(), st.integers(0, 60).map(lambda n: n / 8 + 1 / 16))
 def test_pruning_keeps_what_lies_on_a_path_that_is_good_enough(lattice, limit):
     good = [(arcs, p) for arcs, p in paths(lattice) if p >= max(q for _, q in paths(lattice)) - limit]
@@ -93,11 +98,13 @@ def rows(lattice):
     return sorted(zip(*(x.tolist() for x in columns), strict=True)), finals
 
 
+@settings(deadline=None)
 @given(lattices())
 def test_log_probabilities_of_whole_steps_come_back_as_they_were(lattice):
     assert rows(Lattice.from_bytes(lattice.to_bytes())) == rows(lattice)
 
 
+@settings(deadline=None)
 @given(lattices(st.floats(-20, 0)))
 def test_packed_paths_stay_within_the_bound(lattice):
     unpacked = Lattice.from_bytes(lattice.to_bytes())
@@ -122,6 +129,7 @@ def test_packed_paths_stay_within_the_bound(lattice):
     assert abs(unpacked.best()[0][1] - lattice.best()[0][1]) <= STEP / 2 + 1e-9
 
 
+@settings(deadline=None)
 @given(lattices(st.floats(-20, 0)))
 def test_packing_again_changes_nothing(lattice):
     data = lattice.to_bytes()
@@ -161,7 +169,7 @@ def test_a_wrong_bit_or_a_missing_byte_is_refused():
         Lattice.from_bytes(data + b"\0")
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(min_size=1, max_size=24))
 def test_bytes_with_a_right_checksum_are_a_lattice_or_refused(body):
     try:
