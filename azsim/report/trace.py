@@ -103,7 +103,7 @@ def trace_events(
     "Trace Event Format" of the Chromium project: phases X (slice), i (instant) and M (metadata); times in us.
     """
     tables = tabulate_chip(record, image, chip)
-    pen = _Pen(timeline.clock_hz)
+    pen = Pen(timeline.clock_hz)
     pen.name_lanes(f"{chip.name}, {network}")
     _draw_tiles(pen, tables, _Loads(record, image, chip, timeline, tables), timeline, most_runs)
     _draw_output_passes(pen, record, timeline)
@@ -112,17 +112,17 @@ def trace_events(
     return pen.events
 
 
-class _Pen:
-    """Turns cycles into events."""
+class Pen:
+    """Turns cycles into events of named lanes."""
 
-    def __init__(self, clock_hz: float) -> None:
-        self.clock_hz = clock_hz
+    def __init__(self, clock_hz: float, lanes: Sequence[str] = LANES) -> None:
+        self.clock_hz, self.lanes = clock_hz, list(lanes)
         self.events: list[Event] = []
 
     def name_lanes(self, process: str) -> None:
         """Metadata: what the process and its threads are called, and their order."""
         self._add("M", 0, "process_name", args={"name": process})
-        for tid, lane in enumerate(LANES, 1):
+        for tid, lane in enumerate(self.lanes, 1):
             self._add("M", tid, "thread_name", args={"name": lane})
             self._add("M", tid, "thread_sort_index", args={"sort_index": tid})
 
@@ -135,11 +135,11 @@ class _Pen:
             ts = self._ns(start)
             # both edges are rounded, so that what touches in cycles touches in ns
             times = {"ts": ts / 1000, "dur": (self._ns(end) - ts) / 1000}
-            self._add("X", LANES.index(lane) + 1, name, cat=category, **times, args={**cycles, **args})
+            self._add("X", self.lanes.index(lane) + 1, name, cat=category, **times, args={**cycles, **args})
 
     def instant(self, lane: str, name: str, at: int, **args: Any) -> None:
         """A moment of a lane."""
-        self._add("i", LANES.index(lane) + 1, name, ts=self._ns(at) / 1000, s="t", args={"cycle": at, **args})
+        self._add("i", self.lanes.index(lane) + 1, name, ts=self._ns(at) / 1000, s="t", args={"cycle": at, **args})
 
     def _ns(self, cycle: int) -> int:
         return round(cycle * 1e9 / self.clock_hz)
@@ -243,7 +243,7 @@ class _Loads:
         return _Inside(merged(arrive - burst, arrive), merged(taken, taken + dec), merged(taken, taken + work))
 
 
-def _draw_tiles(pen: _Pen, tables: ChipTables, loads: _Loads, timeline: Timeline, most_runs: int) -> None:
+def _draw_tiles(pen: Pen, tables: ChipTables, loads: _Loads, timeline: Timeline, most_runs: int) -> None:
     """Lanes DMA, decoder and MAC array."""
     first_tile = np.searchsorted(tables.tile_tensor, np.arange(len(tables.tensor_names)))
     for i, (tile, op) in enumerate(zip(timeline.tile.tolist(), timeline.tile_op.tolist(), strict=True)):
@@ -268,7 +268,7 @@ def _draw_tiles(pen: _Pen, tables: ChipTables, loads: _Loads, timeline: Timeline
             pen.slice("MAC array", op_name, start, end, None, "tile", tile=label, frame=frame)
 
 
-def _draw_output_passes(pen: _Pen, record: ActivityRecord, timeline: Timeline) -> None:
+def _draw_output_passes(pen: Pen, record: ActivityRecord, timeline: Timeline) -> None:
     for o, (start, end) in enumerate(zip(timeline.out_start.tolist(), timeline.out_end.tolist(), strict=True)):
         args = {"frame": int(timeline.frame[o]), "arm": record.arms[timeline.arm[o]]}
         pen.slice("vector unit", timeline.op_name[timeline.op[o]], start, end, None, "output pass", **args)
@@ -289,7 +289,7 @@ def _arms_decided(record: ActivityRecord, tables: ChipTables, chip: Chip) -> dic
     return chosen
 
 
-def _draw_decisions(pen: _Pen, timeline: Timeline, arms_decided: dict[int, list[str]]) -> None:
+def _draw_decisions(pen: Pen, timeline: Timeline, arms_decided: dict[int, list[str]]) -> None:
     """From the first operand of a deciding op to its decision, or from the decision before if that is later."""
     before = 0
     for o in np.flatnonzero(timeline.decides).tolist():
@@ -299,7 +299,7 @@ def _draw_decisions(pen: _Pen, timeline: Timeline, arms_decided: dict[int, list[
         before = end
 
 
-def _draw_frames(pen: _Pen, record: ActivityRecord, timeline: Timeline, words: Sequence[str]) -> None:
+def _draw_frames(pen: Pen, record: ActivityRecord, timeline: Timeline, words: Sequence[str]) -> None:
     """A frame's slice begins when its work may, but not before the frames ahead of it are done."""
     before = 0
     for t, done in enumerate(timeline.frame_done.tolist()):
