@@ -12,10 +12,10 @@ from models.listeners import Listener
 from models.training.prune import matrices
 
 HUMANS = "Free Spoken Digit Dataset (takes 5-44 of five speakers, theo left out)"
-SYNTHETIC = "espeak-ng saying the household commands in 66 voices"
+SYNTHETIC = "espeak-ng saying the household commands in 56 voices"
 ABOUT: dict[str, dict[str, Any]] = {
     "whisper_detector": {
-        "data": f"{HUMANS}; {SYNTHETIC}, and whisperf in the six training accents; half of the utterances whispered",
+        "data": f"{HUMANS}; {SYNTHETIC}, and whisperf in five of these accents; half of the utterances whispered",
         "decision": "An utterance is whispered where the mean of its logits is above the threshold.",
         "limits": [
             "No human whisper was at hand: every whisper, in training and here, is espeak-ng's, which replaces the "
@@ -31,10 +31,11 @@ ABOUT: dict[str, dict[str, Any]] = {
         "limits": [
             "Six male speakers are few; a rate from them says little about a family, and nothing about women or "
             "children.",
-            "Each speaker recorded at home with one microphone, so what tells them apart is partly the room and "
-            "the microphone. Training varies the microphone's curve and level, not the noise inside a recording.",
+            "Each speaker's recordings have a level and a noise floor of their own (levels lie up to 17 dB apart), so "
+            "what tells them apart is partly the recording. Training varies level and microphone curve, not the noise "
+            "inside a recording.",
             "Each speaker has 50 recordings to enrol with and 50 to test with, spliced six times over; strings "
-            "share recordings, and the bootstrap over strings takes them as independent.",
+            "share recordings, and the interval takes trials as independent.",
             "The words are the ten digits, in enrolment as in the test.",
         ],
     },

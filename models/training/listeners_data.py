@@ -3,6 +3,8 @@
 A training example is features and a target per frame and output, ``IGNORED`` where no answer is
 asked for. The recognizer's augmentation (level, noise, vocal tract, microphone) applies, so that none
 of these decides; a speaker alone keeps their vocal tract and tempo, which are what is to be told.
+The end-pointer and the whisper detector also hear quieter recordings, where the noise sinks below
+the floor of the features: without them the end of a quiet stranger's speech was noticed 250 ms later.
 
 *When a frame is heard.* A frame's answer is there when its last sample is: ``heard_at`` counts from
 the start of the recording, and every label and delay is reckoned from it, never from a frame's middle.
@@ -30,16 +32,24 @@ IGNORED = -1.0
 SPECULATIVE_MS, FINAL_MS = 90, 300  # after the end of speech, when each output is asked to say yes
 HELD_OUT_ACCENTS = ("en-gb-scotland", "en-029")
 WHISPERS = ("whisper", "whisperf")
-EXTRA_WHISPERS = tuple(f"{accent}+whisperf" for accent in espeak.HEARD_ACCENTS)
+PLAIN_ACCENT = "en-gb"  # espeak-ng 1.51 drops the variant after this accent: what it names eleven voices is one
+EXTRA_WHISPERS = tuple(f"{accent}+whisperf" for accent in espeak.HEARD_ACCENTS if accent != PLAIN_ACCENT)
 WHISPERED_SHARE, HUMAN_SHARE, SPEAKER_HUMAN_SHARE = 0.5, 0.4, 0.5  # human: of what is not whispered
+QUIET_SHARE, QUIETEST_DB = 0.3, 20.0  # theo's strings, at -48 dBFS, lie below every level that ``augment`` draws
 MICROPHONE_SPREAD = 0.5  # natural logarithm of energy, as in the recognizer's augmentation
 
 Cohorts = dict[str, list[Utterance]]
 
 
+def voice_of(speaker: str) -> str:
+    """The voice that is heard when espeak-ng is asked for a speaker; a human is their own."""
+    accent, _, _ = speaker.partition("+")
+    return PLAIN_ACCENT if accent == PLAIN_ACCENT else speaker
+
+
 def is_whispered(speaker: str) -> bool:
-    """True for espeak-ng's whispering variants; no human here whispers."""
-    return "whisper" in speaker
+    """True for espeak-ng's whispering variants where it heeds them; no human here whispers."""
+    return "whisper" in voice_of(speaker)
 
 
 def heard_at(n_frames: int, config: FeatureConfig) -> np.ndarray:
@@ -84,7 +94,7 @@ class ListenerCorpus(household.HouseholdCorpus):
         super().__init__(folder, cache, config, seed, any_level=True)
         self.sentences: dict[str, list[Clip]] = {}
         for clip in itertools.chain(*self.by_length.values(), self.more_clips(cache)):
-            self.sentences.setdefault(clip.speaker, []).append(clip)
+            self.sentences.setdefault(voice_of(clip.speaker), []).append(clip)
 
     def more_clips(self, cache: Path) -> Iterable[Clip]:
         """Sentences beyond the recognizer's; none unless a network needs them."""
@@ -108,6 +118,14 @@ class ListenerCorpus(household.HouseholdCorpus):
         speaker, n_words = str(rng.choice(KNOWN_SPEAKERS)), int(rng.integers(2, 7))
         keys = [(speaker, int(rng.integers(10)), int(rng.choice(data.TRAIN_TAKES))) for _ in range(n_words)]
         return splice([self.fsdd[key] for key in keys], rng, speed)
+
+    def frames_of(self, utterance: Utterance, rng: np.random.Generator) -> np.ndarray:
+        """The recognizer's augmentation, and in some of the cases speech and noise both quieter still."""
+        samples = augment(utterance.samples, rng, any_level=True)
+        if rng.random() < QUIET_SHARE:
+            samples = samples * np.float32(10 ** (-rng.uniform(0, QUIETEST_DB) / 20))
+        bands = data.vary_bands(log_mel(samples, self.config), rng)
+        return data.mask_features(stack_normalized(bands, self.config), rng, self.config.bands)
 
     def __getitem__(self, number: int) -> Batch:
         rng = np.random.default_rng((self.seed, number))
@@ -158,7 +176,7 @@ class SpeakerCorpus(ListenerCorpus):
         return data.mask_features(stack_normalized(bands, self.config), rng, self.config.bands)
 
     def target(self, utterance: Utterance, n_frames: int) -> np.ndarray:
-        return np.full((n_frames, 1), self.speakers.index(utterance.speaker), np.float32)
+        return np.full((n_frames, 1), self.speakers.index(voice_of(utterance.speaker)), np.float32)
 
 
 class EndpointerCorpus(ListenerCorpus):

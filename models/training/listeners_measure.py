@@ -11,8 +11,11 @@ where it comes after the end of speech and the final decision follows it. A lead
 the first confirmed fire.
 
 Source: equal-error rate as usual, by linear interpolation where the two error rates cross; Wilson's
-score interval; bootstrap over test utterances, which covers neither the choice of the speakers nor
-the training seed.
+score interval (1927), for an equal-error rate over the trials of the same speaker. It takes trials as
+independent and covers neither the choice of the speakers nor the training seed.
+
+Left out: a hold of several frames before a decision. Two to four gained the final decision 5 to 45 ms
+at an equal cut-off rate in development, and cut off more of the paused sentences of voices never heard.
 """
 
 import math
@@ -38,7 +41,6 @@ Figures = dict[str, Any]
 CUT_OFF_ALLOWED = 0.015  # of the development utterances, by the final decision
 LEAD_WANTED_MS = 200.0
 SPECULATIVE_GRID = np.linspace(0.3, 0.98, 80)  # quantiles of the speculative logit to try as thresholds
-BOOTSTRAPS = 500
 
 
 def float_listener(network: Listener) -> Listen:
@@ -93,7 +95,7 @@ def share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def wilson(part: int, whole: int, z: float = 1.96) -> list[float] | None:
+def wilson(part: float, whole: int, z: float = 1.96) -> list[float] | None:
     """95 % interval of a share of independent trials; None of nothing."""
     if not whole:
         return None
@@ -193,20 +195,17 @@ def trials(enrolled: list[Heard], tested: list[Heard]) -> tuple[np.ndarray, np.n
 
 
 def verification(enrolled: list[Heard], tested: list[Heard], threshold: float) -> Figures:
-    """Equal-error rate with a bootstrap interval, and both error rates at the shipped threshold."""
+    """Equal-error rate with Wilson's interval, and both error rates at the shipped threshold."""
     scores, is_same = trials(enrolled, tested)
-    rng = np.random.default_rng(7)
-    rates = []
-    for _ in range(BOOTSTRAPS):
-        drawn = rng.integers(0, len(tested), len(tested))
-        rates.append(equal_error(scores[drawn][is_same[drawn]], scores[drawn][~is_same[drawn]])[0])
+    rate = equal_error(scores[is_same], scores[~is_same])[0]
+    n_same = int(is_same.sum())
     return {
         "speakers": scores.shape[1],
         "utterances": len(tested),
         "trials": scores.size,
-        "same_speaker_trials": int(is_same.sum()),
-        "equal_error_rate": equal_error(scores[is_same], scores[~is_same])[0],
-        "equal_error_interval_95": [float(q) for q in np.quantile(rates, [0.025, 0.975])],
+        "same_speaker_trials": n_same,
+        "equal_error_rate": rate,
+        "equal_error_interval_95": wilson(rate * n_same, n_same),
         "missed_at_threshold": float((scores[is_same] < threshold).mean()),
         "accepted_at_threshold": float((scores[~is_same] >= threshold).mean()),
         "nearest_is_right": float(is_same[np.arange(len(tested)), scores.argmax(axis=1)].mean()),
