@@ -55,7 +55,7 @@ class Ear:
         self.interpreters = {name: Interpreter(g.quantized, g.image) for name, g in self.guests.items()}
         self.model: LanguageModel | None = None
         if scenario.cloud.language_model:
-            self.model = load_language_model(Path(scenario.cloud.language_model))
+            self.model = load_language_model(Path(scenario.cloud.language_model), scenario.cloud.language_order)
         self.executed = lru_cache(maxsize=WINDOWS_KEPT)(self._execute)
         self._is_shared_out = False
         self._counts: dict[tuple[Key, str, int], Counts] = {}
@@ -217,7 +217,7 @@ class Ear:
         reranked = text
         if self.model is not None:
             cloud = self.scenario.cloud
-            ranked = rerank(lattice, vocabulary, self.model, cloud.language_weight, n=cloud.n_best)
+            ranked = rerank(lattice, vocabulary, self.model, cloud.language_weight, cloud.word_bonus, cloud.n_best)
             reranked = _text(ranked[0][0], vocabulary)
         return Message(len(lattice.to_bytes()), tuple(tokens), text, reranked)
 

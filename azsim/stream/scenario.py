@@ -128,6 +128,8 @@ class Cloud(Config):
     rerank_ms: float = Field(60.0, ge=0, description="re-ranking and understanding of one lattice")
     language_model: str | None = Field(None, description="text to re-rank with, a sentence per line; .txt or .txt.gz")
     language_weight: float = Field(0.5, ge=0, description="nats of the language model against nats of the lattice")
+    word_bonus: float = Field(0.0, description="nats for each word, against the language model's taste for few")
+    language_order: int = Field(4, ge=1, le=8, description="words of an n-gram of the language model")
     n_best: int = Field(20, ge=1, description="paths that are re-ranked")
 
 

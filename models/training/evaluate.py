@@ -21,7 +21,7 @@ from rich.table import Table
 
 from azsim.execute.features import FeatureConfig, features
 from models.amnet import AmNet
-from models.rnnt import BLANK, WORDS, Rnnt
+from models.rnnt import WORDS, Rnnt
 from models.training import data, espeak
 from models.training.data import EDGE, INSIDE, SILENCE, Utterance, pad_frames
 
@@ -38,10 +38,11 @@ class Cohort:
     name: str
     utterances: list[Utterance]
     frames: list[np.ndarray]
+    vocabulary: tuple[str, ...] = WORDS
 
     @property
     def references(self) -> list[list[str]]:
-        return [[WORDS[w] for w in utterance.words] for utterance in self.utterances]
+        return [[self.vocabulary[w] for w in utterance.words] for utterance in self.utterances]
 
 
 def cohort(name: str, utterances: list[Utterance], config: FeatureConfig) -> Cohort:
@@ -94,28 +95,28 @@ def encode(network: Rnnt, frames: torch.Tensor, choice: torch.Tensor | None) -> 
 
 
 @torch.no_grad()
-def greedy(network: Rnnt, encoded: torch.Tensor, n_frames: torch.Tensor, blank_penalty: float) -> list[list[str]]:
-    """Greedy search for a batch at once; the same search as ``azsim.graph.search`` runs for one."""
+def greedy(network: Rnnt, encoded: torch.Tensor, n_frames: torch.Tensor, blank_penalty: float) -> list[list[int]]:
+    """Words (indices) by greedy search for a batch at once; the same as ``azsim.graph.search`` runs for one."""
     n_batch = encoded.shape[1]
     sizes = network.sizes
-    words: list[list[str]] = [[] for _ in range(n_batch)]
+    words: list[list[int]] = [[] for _ in range(n_batch)]
     state = (encoded.new_zeros(n_batch, sizes.prediction), encoded.new_zeros(n_batch, sizes.prediction))
-    state = network.prediction(network.embedding(torch.full((n_batch,), BLANK)), state)
+    state = network.prediction(network.embedding(torch.full((n_batch,), network.blank)), state)
     projected = network.from_encoder(encoded)
-    penalty = torch.zeros(len(WORDS) + 1)
-    penalty[BLANK] = blank_penalty
+    penalty = torch.zeros(network.blank + 1)
+    penalty[network.blank] = blank_penalty
     for t in range(len(encoded)):
         active = t < n_frames
         for _ in range(MAX_SYMBOLS_PER_FRAME):
             joined = torch.relu(projected[t] + network.from_prediction(state[0]))
             token = (network.to_vocabulary(joined) - penalty).argmax(dim=1)
-            active = active & (token != BLANK)
+            active = active & (token != network.blank)
             if not active.any():
                 break
             new = network.prediction(network.embedding(token), state)
             state = tuple(torch.where(active[:, None], a, b) for a, b in zip(new, state, strict=True))
             for i in active.nonzero().flatten().tolist():
-                words[i].append(WORDS[token[i]])
+                words[i].append(int(token[i]))
     return words
 
 
@@ -129,7 +130,11 @@ Choose = Callable[[int], np.ndarray]
 
 
 def transcribe(
-    network: Rnnt, frames: list[np.ndarray], blank_penalty: float, choose: Choose | None = None
+    network: Rnnt,
+    frames: list[np.ndarray],
+    blank_penalty: float,
+    choose: Choose | None = None,
+    vocabulary: tuple[str, ...] = WORDS,
 ) -> tuple[list[list[str]], list[np.ndarray]]:
     """Words and arms of many utterances in float; ``choose(i)`` overrides the arbitrator with float[T] of 0 and 1."""
     words: list[list[str]] = [[] for _ in frames]
@@ -143,7 +148,8 @@ def transcribe(
         encoded, gates = encode(network, padded, forced)
         found = greedy(network, encoded, n_frames, blank_penalty)
         for column, i in enumerate(group):
-            words[i], arms[i] = found[column], gates[: len(frames[i]), column].numpy()
+            words[i] = [vocabulary[token] for token in found[column]]
+            arms[i] = gates[: len(frames[i]), column].numpy()
     return words, arms
 
 
@@ -176,9 +182,11 @@ def measure(transcriber: Transcriber, cohort: Cohort, limit: int | None = None) 
 def tune_blank_penalty(network: Rnnt, cohort: Cohort) -> float:
     """The penalty with the fewest errors on a development cohort; the middle one of equals."""
     rates = [
-        word_errors(cohort.references, transcribe(network, cohort.frames, p)[0])["word_error_rate"] for p in PENALTIES
+        word_errors(cohort.references, transcribe(network, cohort.frames, p, vocabulary=cohort.vocabulary)[0])
+        for p in PENALTIES
     ]
-    best = [p for p, rate in zip(PENALTIES, rates, strict=True) if rate <= min(rates) + 5e-4]
+    lowest = min(rate["word_error_rate"] for rate in rates)
+    best = [p for p, rate in zip(PENALTIES, rates, strict=True) if rate["word_error_rate"] <= lowest + 5e-4]
     return best[len(best) // 2]
 
 
@@ -223,7 +231,8 @@ def controls(network: AmNet, cohort: Cohort, penalty: float, simple_share: float
 def load_run(file: Path) -> tuple[Rnnt, FeatureConfig, dict[str, Any]]:
     """Network, front end and what else ``last.pt`` holds."""
     kept = torch.load(file, weights_only=True)
-    network = AmNet() if "arbitrator.weight" in kept["network"] else Rnnt()
+    kind = AmNet if "arbitrator.weight" in kept["network"] else Rnnt
+    network = kind(symbols=len(kept["network"]["embedding.weight"]))
     network.load_state_dict(kept["network"])
     return network.eval(), FeatureConfig(**kept["features"]), kept
 

@@ -108,7 +108,7 @@ def macs_per_frame(network: Rnnt, simple_share: float) -> dict[str, float]:
             "encoder, simple arm": first + arbitrator + simple,
             "encoder, mean on held-out takes": round(mean),
         }
-    joint = s.joint * (s.second + s.prediction + len(VOCABULARY))
+    joint = s.joint * (s.second + s.prediction + network.blank + 1)
     return macs | {
         "prediction, per word": 4 * s.prediction * (s.embedding + s.prediction),
         "joint, per call": joint,

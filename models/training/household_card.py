@@ -1,0 +1,287 @@
+"""Export the networks of the household language, and measure them: greedy, beam, oracle and re-ranked.
+
+    python -m models.training.household_card text
+    python -m models.training.household_card export RUNS/house/last.pt household_rnnt --data FOLDER --command "..."
+    python -m models.training.household_card measure household_rnnt --data FOLDER
+
+``text`` writes what the cloud's language model is fitted to: sentences drawn from the training half of the grammar,
+as many as nobody needs to have spoken. ``export`` measures in float, ``measure`` in integers as the simulator executes:
+one-best of greedy and of beam search, the best path of the lattice (its oracle), and the path that the language model
+ranks first. Weights of the re-ranking are tuned on the development set.
+"""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from rich.progress import track
+from safetensors.torch import save_file
+
+from azsim.execute.features import FeatureConfig
+from azsim.execute.interpreter import Interpreter
+from azsim.graph.beam import Beam
+from azsim.graph.language_model import LanguageModel, load_language_model, rerank
+from azsim.graph.lattice import Lattice
+from azsim.graph.network import Network, load_network
+from azsim.weights.calibrate import calibrate
+from azsim.weights.quantize import quantize
+from models import household
+from models.amnet import AmNet
+from models.rnnt import Rnnt
+from models.training import data
+from models.training.card import ATTRIBUTION, percent
+from models.training.evaluate import (
+    MAX_SYMBOLS_PER_FRAME,
+    Cohort,
+    cohort,
+    load_run,
+    transcribe,
+    tune_blank_penalty,
+    word_errors,
+)
+from models.training.export import calibration, macs_per_frame, save_graphs
+from models.training.household import HouseholdCorpus, test_sets
+from models.training.prune import matrices
+
+app = typer.Typer(add_completion=False, help=__doc__)
+ROOT = Path(__file__).parents[1]
+TEXT, SENTENCES, TEXT_SEED, ORDER = ROOT / "household.txt.gz", 25_000, 41, 6
+WIDTHS, LATTICE_NATS, N_BEST = (4, 8), 12.0, 50
+WEIGHTS, BONUSES = (0.1, 0.2, 0.3, 0.5, 0.7, 1.0), (0.0, 0.5, 1.0, 2.0)
+FolderOption = Annotated[Path, typer.Option("--data", help="folder with fsdd.npz and index.csv")]
+CacheOption = Annotated[Path, typer.Option("--cache", help="folder for espeak-ng clips")]
+DEFAULT_CACHE = Path("~/.cache/azsim")
+
+
+def cohorts(folder: Path, cache: Path, config: FeatureConfig) -> dict[str, Cohort]:
+    """Household test sets, the development set first, and human digit strings of held-out takes."""
+    made = {}
+    for name, utterances in test_sets(cache.expanduser()).items():
+        made[name] = cohort(name, utterances, config)
+    strings = data.spliced_set(data.load_fsdd(folder), data.KNOWN_SPEAKERS, data.TEST_TAKES, 2, seed=101)
+    made["human digits, held-out takes"] = cohort("human digits, held-out takes", strings, config)
+    return {name: Cohort(name, one.utterances, one.frames, household.WORDS) for name, one in made.items()}
+
+
+@app.command()
+def text(out: Annotated[Path, typer.Option(help="file to write")] = TEXT) -> None:
+    """Write the text that the cloud's language model is fitted to."""
+    rng = np.random.default_rng(TEXT_SEED)
+    lines = "\n".join(household.draw(rng, held_out=False) for _ in range(SENTENCES)) + "\n"
+    out.write_bytes(gzip.compress(lines.encode(), mtime=0))
+
+
+@app.command()
+def export(
+    run: Path,
+    name: Annotated[str, typer.Argument(help="household_rnnt or household_amnet")],
+    folder: FolderOption,
+    command: Annotated[str, typer.Option(help="command that trained it, for the card")],
+    cache: CacheOption = DEFAULT_CACHE,
+) -> None:
+    """Write a run's last.pt to the zoo and measure it in float."""
+    torch.set_num_threads(1)
+    network, config, kept = load_run(run)
+    made = cohorts(folder, cache, config)
+    penalty = tune_blank_penalty(network, made.pop("development"))
+    rows, arms = {}, {}
+    for title, tested in made.items():
+        words, taken = transcribe(network, tested.frames, penalty, vocabulary=household.WORDS)
+        rows[title] = word_errors(tested.references, words)
+        arms[title] = float((np.concatenate(taken) < 0.5).mean())
+        typer.echo(f"{title}: {percent(rows[title]['word_error_rate'])} %")
+    out = ROOT / "zoo" / name
+    _write_network(network, config, penalty, name, out)
+    corpus = HouseholdCorpus(folder, cache.expanduser(), config, seed=3, any_level=True)
+    np.savez_compressed(out / "calibration.npz", **calibration(corpus, config))
+    (out / "LICENSE.md").write_text(ATTRIBUTION)
+    simple_share = arms["unseen voices, unseen phrases"]
+    card = {
+        "name": name,
+        "summary": f"{(type(network).__doc__ or '').splitlines()[0]} {len(household.WORDS)} words of commands.",
+        "licence": "CC BY-SA 4.0",
+        "data": "espeak-ng: 66 voices (6 accents, 11 variants), 3,960 sentences of models/household.py and single "
+        "words; 25 % human digit strings (Free Spoken Digit Dataset, takes 5-44 of five speakers)",
+        "command": command,
+        "seed": kept["seed"],
+        "steps": kept["steps"],
+        "weights": sum(p.numel() for p in network.parameters()),
+        "matrix_weights": sum(p.numel() for p in matrices(network).values()),
+        "zero_share": {key: round(float((p == 0).float().mean()), 4) for key, p in matrices(network).items()},
+        "macs": macs_per_frame(network, simple_share),
+        "float": {"blank_penalty": penalty, "word_errors": rows},
+        "integer": None,
+    }
+    if isinstance(network, AmNet):
+        card["float"]["simple_arm_share"] = arms
+    write(out, card)
+
+
+def _write_network(network: Rnnt, config: FeatureConfig, penalty: float, name: str, out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    about = {
+        "name": name, "kind": "rnnt", "graphs": save_graphs(network, out), "weights": "weights.safetensors",
+        "vocabulary": list(household.VOCABULARY), "blank": household.BLANK, "blank_penalty": penalty,
+        "max_symbols_per_frame": MAX_SYMBOLS_PER_FRAME, "frames_per_step": 1,
+        "features": config.model_dump(mode="json"), "weight_bits": 8, "synthetic_weights": False,
+    }  # fmt: skip
+    (out / "network.json").write_text(json.dumps(about, indent=1) + "\n")
+    tensors = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+    save_file(tensors, out / "weights.safetensors")
+
+
+@app.command()
+def measure(
+    name: Annotated[str, typer.Argument(help="a network of the zoo")],
+    folder: FolderOption,
+    cache: CacheOption = DEFAULT_CACHE,
+) -> None:
+    """Fill the integer part of a network's card."""
+    network, model = load_network(name), load_language_model(TEXT, ORDER)
+    made = cohorts(folder, cache, FeatureConfig(**network.features))
+    searched = {title: search_all(network, tested) for title, tested in made.items()}
+    tuned = tune(network, model, made["development"], [found[WIDTHS[-1]] for found in searched["development"]])
+    rows = {}
+    for title, tested in made.items():
+        if title != "development":
+            rows[title] = measured(network, model, tested, searched[title], tuned)
+            typer.echo(f"{title}: " + ", ".join(f"{k} {percent(v)}" for k, v in rows[title].items() if "_wer" in k))
+    out = ROOT / "zoo" / name
+    card = json.loads((out / "card.json").read_text())
+    card["integer"] = {
+        "word_errors": {title: row.pop("greedy") for title, row in rows.items()},
+        "search": rows,
+        "language_weight": tuned[0],
+        "word_bonus": tuned[1],
+        "language_model": {
+            "sentences": SENTENCES,
+            "n_grams": model.n_grams,
+            "bytes": model.bytes,
+            "order": model.order,
+        },
+        "note": f"executed by azsim with {network.weight_bits}-bit weights and int8 activations",
+    }
+    write(out, card)
+
+
+Searched = dict[int, Lattice | tuple[int, ...]]  # by beam width; 1 is greedy search and has only words
+
+
+def search_all(network: Network, tested: Cohort) -> list[Searched]:
+    """Greedy words and a pruned lattice per beam width, for each utterance."""
+    quantized = quantize(network, calibrate(network, network.calibration), network.weight_bits)
+    interpreter = Interpreter(quantized, {key: tensor.values for key, tensor in quantized.tensors.items()})
+    found = []
+    for frames in track(tested.frames, tested.name):
+        one: Searched = {1: interpreter.execute(frames).hypothesis.tokens}
+        for width in WIDTHS:
+            last = interpreter.execute(frames, beam=Beam(width=width)).lattices[len(frames) - 1]
+            one[width] = last.pruned(LATTICE_NATS)
+        found.append(one)
+    return found
+
+
+def tune(network: Network, model: LanguageModel, tested: Cohort, lattices: list[Lattice]) -> tuple[float, float]:
+    """(weight, word bonus) with the fewest errors on the development set."""
+
+    def errors(weight: float, bonus: float) -> int:
+        words = [_said(network, rerank(x, network.vocabulary, model, weight, bonus, N_BEST)[0][0]) for x in lattices]
+        row = word_errors(tested.references, words)
+        return row["substitutions"] + row["deletions"] + row["insertions"]
+
+    return min(((w, b) for w in WEIGHTS for b in BONUSES), key=lambda pair: errors(*pair))
+
+
+def _said(network: Network, tokens: tuple[int, ...]) -> list[str]:
+    return [network.vocabulary[token] for token in tokens]
+
+
+def measured(
+    network: Network, model: LanguageModel, tested: Cohort, searched: list[Searched], tuned: tuple[float, float]
+) -> dict[str, Any]:
+    """Word error rates of one cohort, and what its lattices weigh."""
+    references = tested.references
+    rate = lambda words: word_errors(references, words)["word_error_rate"]  # noqa: E731
+    greedy = word_errors(references, [_said(network, one[1]) for one in searched])
+    row: dict[str, Any] = {"greedy": greedy, "greedy_wer": greedy["word_error_rate"]}
+    n_words = sum(map(len, references))
+    for width in WIDTHS:
+        lattices = [one[width] for one in searched]
+        best = [_said(network, x.best(1)[0][0]) for x in lattices]
+        ranked = [_said(network, rerank(x, network.vocabulary, model, *tuned, N_BEST)[0][0]) for x in lattices]
+        oracle = sum(x.oracle(u.words) for x, u in zip(lattices, tested.utterances, strict=True))
+        row[f"beam_{width}_wer"], row[f"beam_{width}_oracle_wer"] = rate(best), oracle / n_words
+        row[f"beam_{width}_reranked_wer"] = rate(ranked)
+        row[f"beam_{width}_reranked_interval"] = word_errors(references, ranked)["interval_95"]
+        row[f"beam_{width}_lattice_bytes"] = float(np.mean([len(x.to_bytes()) for x in lattices]))
+    row["audio_s"] = float(np.mean([len(u.samples) for u in tested.utterances])) / data.RATE_HZ
+    return row
+
+
+def write(out: Path, card: dict[str, Any]) -> None:
+    """card.json and its readable twin."""
+    (out / "card.json").write_text(json.dumps(card, indent=1) + "\n")
+    (out / "card.md").write_text(page(card))
+
+
+def page(card: dict[str, Any]) -> str:
+    """The card as Markdown."""
+    result, integer = card["float"], card["integer"] or {}
+    lines = [
+        f"# {card['name']}", "", card["summary"], "", "This page is made from `card.json`.", "", "| | |", "|---|---|",
+        f"| data | {card['data']}; theo, the accents en-gb-scotland and en-029 and a tenth of the sentences left out |",
+        f"| licence of the weights | {card['licence']}, see `LICENSE.md` |",
+        f"| command | `{card['command']}` |", f"| seed, steps | {card['seed']}, {card['steps']:,} |",
+        f"| weights and biases | {card['weights']:,}, of which {card['matrix_weights']:,} in matrices |",
+        f"| zeros by matrix | {min(card['zero_share'].values()):.0%} to {max(card['zero_share'].values()):.0%} |",
+        *(f"| MACs, {name} | {macs:,.0f} |" for name, macs in card["macs"].items()),
+        f"| blank penalty | {result['blank_penalty']} nats, tuned on new sentences of heard voices |",
+        "", "## Word error rate, greedy search", "",
+        "| set | WER %, float | 95 % interval | sub / del / ins | words | WER %, integer |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, row in result["word_errors"].items():
+        low, high = row["interval_95"]
+        found = integer.get("word_errors", {}).get(name)
+        lines.append(
+            f"| {name} | {percent(row['word_error_rate'])} | {percent(low)} to {percent(high)} | "
+            f"{row['substitutions']} / {row['deletions']} / {row['insertions']} | {row['words']:,} | "
+            f"{percent(found['word_error_rate']) if found else '-'} |"
+        )
+    for name, share in result.get("simple_arm_share", {}).items():
+        lines.append(f"\nSimple arm on {percent(share)} % of the frames: {name}.")
+    if integer:
+        lines += _search_lines(integer)
+    lines += [
+        "",
+        "Sentences are spoken by espeak-ng, a third of them with a pause inside, with noise at 20 dB; no human speaks",
+        "the commands. Unseen voices are other accents and other variants than any heard in training.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _search_lines(integer: dict[str, Any]) -> list[str]:
+    model = integer["language_model"]
+    lines = ["", "## Search, in integers", "",
+             "| set | greedy | " + " | ".join(f"beam {w} | oracle | re-ranked | bytes" for w in WIDTHS) + " |",
+             "|---" * (2 + 4 * len(WIDTHS)) + "|"]  # fmt: skip
+    for name, row in integer["search"].items():
+        cells = [percent(row["greedy_wer"])]
+        for w in WIDTHS:
+            cells += [percent(row[f"beam_{w}_{key}"]) for key in ("wer", "oracle_wer", "reranked_wer")]
+            cells.append(f"{row[f'beam_{w}_lattice_bytes']:.0f}")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [
+        *lines, "", f"WER in %, bytes of a lattice pruned at {LATTICE_NATS:g} nats. Re-ranked: lattice + "
+        f"{integer['language_weight']} x log-probability of a word {model['order']}-gram model "
+        f"({model['sentences']:,} sentences, {model['n_grams']:,} n-grams, {model['bytes']:,} bytes) + "
+        f"{integer['word_bonus']} per word, both tuned on the development set. {integer['note'].capitalize()}.",
+    ]  # fmt: skip
+
+
+if __name__ == "__main__":
+    app()
