@@ -133,10 +133,9 @@ def _rectangles(intervals: list[Interval], hz: float, lane: int, color: str, tit
     x = np.stack([start, end, end, start, start, gap], axis=1).ravel()
     low, high = lane - HALF, lane + HALF
     y = np.tile(np.array([low, low, high, high, low, np.nan], np.float32), len(intervals))
-    names = list(dict.fromkeys(i[1] for i in intervals))
     says: dict[str, Any] = {"customdata": np.repeat((1e3 * (end - start)).astype(np.float32), 6)}
     template = f"{title}: %{{customdata:.4g}} ms<extra></extra>"
-    if len(names) < len(intervals) and len(names) == 1:  # a network: every piece is called as the lane is
+    if all(i[1] == i[0] for i in intervals):  # a network: every piece is called as the lane is
         says["hovertemplate"] = template
     else:
         says["text"] = [text for i in intervals for text in [_about(i)] * 6]
