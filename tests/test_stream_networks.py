@@ -1,5 +1,6 @@
 """Streams of the zoo's networks on the demo recordings: equal to the run they were cut from, or refused."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,6 @@ import pytest
 from azsim.chip import load_chip
 from azsim.energy.price import price
 from azsim.energy.stream import actions, beginnings
-from azsim.errors import ScenarioError
 from azsim.listen import listen
 from azsim.simulate import simulate
 from azsim.stream import Ear, Household, Log, load_scenario
@@ -88,8 +88,6 @@ def test_frames_that_ran_are_a_sum_of_beginnings():
     rng = np.random.default_rng(1)
     cost = rng.integers(1, 100, 20)
     times = {t: int(n) for t, n in enumerate(rng.integers(0, 4, 20))}
-    from collections import Counter
-
     counted = beginnings(Counter(times))
     assert sum(n * cost[:stop].sum() for stop, n in counted.items()) == sum(cost[t] * n for t, n in times.items())
 
@@ -136,9 +134,6 @@ def test_what_cannot_be_is_refused_before_the_clock_starts(tmp_path, text, wante
     with pytest.raises(Exception, match=wanted) as caught:
         listen(write(tmp_path, text))
     assert type(caught.value).__module__ == "azsim.errors"
-    assert (
-        "s.yaml" in str(caught.value) or not isinstance(caught.value, ScenarioError) or "networks" in str(caught.value)
-    )
 
 
 def test_overrides_reach_scenario_and_chip(tmp_path):
