@@ -174,7 +174,10 @@ def test_an_overloaded_network_shows_its_backlog():
     _, found = pieces(described, {"only": work("only", [150] * frames)}, 20_000, 100 + hop * np.arange(frames))
     assert found.overloaded == ["only"]
     assert found.books["only"].backlog_at_end[0] == pytest.approx(frames / 3, abs=2)
-    assert np.all(np.diff([b for b in found.log.backlog["only"].tolist() if b]) >= 0)
+    series = found.log.backlog["only"]
+    assert np.all(np.diff(series[series > 0]) >= -1)  # one frame done; a stretch without arrivals does not read 0
+    thirds = [part.mean() for part in np.array_split(series[: np.argmax(series)], 3)]
+    assert thirds[0] < thirds[1] < thirds[2]
     _, found = pieces(described, {"only": work("only", [90] * frames)}, 20_000, 100 + hop * np.arange(frames))
     assert found.overloaded == []
 

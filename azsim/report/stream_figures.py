@@ -16,7 +16,8 @@ from azsim.stream.books import WAITED_FOR
 
 MOST_UTTERANCES = 40
 STEPS = {"to the speculative decision": "#fbbf24", "to the final decision": "#60a5fa", "to the answer": "#2563eb"}
-CAUSES = {"chip": ("the chip is busy", "#2563eb"), "wake_up": ("waking up", "#7c3aed"),
+CAUSES = {"queue": ("own frames before it", "#1e3a8a"), "chip": ("the chip is busy with others", "#2563eb"),
+          "wake_up": ("waking up", "#7c3aed"),
           "cold": ("tiles thrown out by others", "#ea580c"), "dram": ("background DRAM traffic", "#dc2626"),
           "host": ("the host core", "#94a3b8")}  # fmt: skip
 STATES = {"run": "#2563eb", "gated": "#60a5fa", "retention": "#cbd5e1"}

@@ -9,7 +9,8 @@ from azsim.report.stream_tables import StreamTables
 from azsim.stream.books import WAITED_FOR
 
 WAITS_FOR = {
-    "chip": "the chip, busy with other networks or with frames before it",
+    "queue": "its own frames before it",
+    "chip": "the chip, busy with other networks",
     "wake_up": "the chip to wake up",
     "cold": "weights that other networks threw out of the tile slots",
     "dram": "background traffic on the DRAM",

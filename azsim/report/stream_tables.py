@@ -74,7 +74,8 @@ def _latency(heard: Heard) -> pd.DataFrame:
     rows = []
     streams = {"with speculation": heard.stream, "without speculation": heard.plain}
     if heard.plain is heard.stream:
-        streams = {"without speculation": heard.stream}
+        is_speculating = heard.scenario.endpointing.speculative and heard.scenario.named("endpointer")
+        streams = {f"{'with' if is_speculating else 'without'} speculation": heard.stream}
     for name, stream in streams.items():
         waits = _waiting_ms(stream)
         on_the_way = {n for n, c in heard.scenario.networks.items() if c.role != "listener"}

@@ -1,6 +1,7 @@
 """A stream as a trace to zoom into: Chrome trace events, which ui.perfetto.dev opens.
 
     microphone                recordings, the quiet after them included
+    host core                 feature extraction and search
     a lane for each network   the stretches in which it has the chip, most urgent network first
     words                     moments at which the recognizer's best words were said, in time of the audio
     end-pointers              moments of the speculative and the final decisions, named after the words so far
@@ -43,7 +44,7 @@ class Word:
 def lanes_of(heard: Heard) -> list[str]:
     """The actors in the order in which speech passes them; networks by priority."""
     networks = sorted(heard.scenario.networks, key=lambda name: heard.scenario.networks[name].priority)
-    known = ["microphone", *networks, *DOWNSTREAM]
+    known = ["microphone", "host core", *networks, *DOWNSTREAM]
     present = dict.fromkeys(lane for lane, *_ in heard.stream.log.intervals)
     return [
         *(lane for lane in known if lane in present or lane in networks),

@@ -17,7 +17,7 @@ import numpy as np
 
 TIMELINE_S = 60.0
 BACKLOG_BINS = 600
-WAITED_FOR = ("chip", "wake_up", "cold", "dram", "host")
+WAITED_FOR = ("queue", "chip", "wake_up", "cold", "dram", "host")
 COLUMNS = ("network", "utterance", "frame", "end_s", "arrival_s", "done_s", "deadline_missed", "preemptions",
            *(f"waited_{name}_us" for name in WAITED_FOR))  # fmt: skip
 
@@ -128,6 +128,7 @@ class Log:
         self.clock_hz, self.bin_cycles = clock_hz, max(1, total_cycles // BACKLOG_BINS)
         self.intervals: list[tuple[str, str, int, int, dict[str, Any]]] = []
         self.backlog: dict[str, np.ndarray] = {}
+        self._newest: dict[str, tuple[int, int]] = {}  # bin and frames of the last change
         self._until = TIMELINE_S * clock_hz
         self._file = file.open("w", newline="") if file else None
         self._rows = csv.writer(self._file) if self._file else None
@@ -147,10 +148,13 @@ class Log:
             self.intervals.append((lane, name, start, end, about))
 
     def backlog_is(self, network: str, now: int, frames: int) -> None:
-        """Keep the largest backlog of each stretch of time."""
+        """Keep the largest backlog of each stretch of time; told of every change."""
         series = self.backlog.setdefault(network, np.zeros(BACKLOG_BINS + 1, np.int64))
         at = min(now // self.bin_cycles, BACKLOG_BINS)
+        since, before = self._newest.get(network, (at, 0))
+        series[since + 1 : at + 1] = before  # it did not change meanwhile
         series[at] = max(series[at], frames)
+        self._newest[network] = at, frames
 
     def frame(self, network: str, utterance: int, frame: int, end: int, arrival: int, done: int, missed: bool,
               preemptions: int, waited: Counter[str]) -> None:  # fmt: skip

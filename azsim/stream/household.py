@@ -127,7 +127,8 @@ class Household:
         window = utterance.window
         inside = min(number, len(window.frame_end) - 1)
         features = max(int(window.works[name].feature_cycles[inside]) for name in listeners)
-        _, arrival = self.stream.host.book(features)
+        begin, arrival = self.stream.host.book(features)
+        self.stream.log.interval("host core", "features", begin, arrival)
         self.stream.feature_frames += 1
         frame = Frame(utterance, inside, end, arrival)
         event = self.env.timeout(arrival - int(self.env.now))
@@ -163,18 +164,15 @@ class Household:
     # -- networks -------------------------------------------------------------------------------
 
     def _network(self, name: str, network: SharedNetwork) -> Events:
-        inbox, book = self.inboxes[name], self.stream.books[name]
+        inbox = self.inboxes[name]
         while True:
             frame: Frame = yield inbox.get()
             is_late = frame.utterance.is_closed and not network.always and network.arrivals == "frames"
             if is_late and frame.number > frame.utterance.window.final_frame:
-                self._account(book, frame, dropped=True)
+                self._account(name, frame, dropped=True)
                 continue
-            waited: Counter[str] = Counter()
-            waited["host"] = 0
-            waiting = int(self.env.now) - frame.arrival
+            waited = Counter(queue=int(self.env.now) - frame.arrival)  # behind the network's own earlier frames
             preemptions = yield from self._compute(name, network, frame, waited)
-            waited["chip"] += waiting
             self._done(name, frame, waited, preemptions)
 
     def _compute(
@@ -194,14 +192,17 @@ class Household:
                 us = expansions * search.search_us_per_hypothesis
                 us += search.search_us_per_frame if stop == work.first[frame.number + 1] else 0.0
                 cost, before = self.cycles(us * 1e-6), int(self.env.now)
-                yield from host.work(cost)
+                start_cycle, end_cycle = host.book(cost)
+                self.stream.log.interval("host core", "search", start_cycle, end_cycle)
+                if end_cycle > before:
+                    yield self.env.timeout(end_cycle - before)
                 self.stream.search_cycles += cost
-                waited["host"] += int(self.env.now) - before
+                waited["host"] += end_cycle - before
         return preemptions
 
     def _done(self, name: str, frame: Frame, waited: Counter[str], preemptions: int) -> None:
         now, book, utterance = int(self.env.now), self.stream.books[name], frame.utterance
-        self._account(book, frame, dropped=False)
+        self._account(name, frame, dropped=False)
         latency = now - frame.end
         missed = latency > book.deadline_cycles
         book.latency.add(latency)
@@ -218,12 +219,13 @@ class Household:
         if self.endpointer in (name, None) and frame.number == utterance.window.final_frame:
             utterance.is_closed = True
 
-    def _account(self, book: NetworkBook, frame: Frame, dropped: bool) -> None:
-        now = int(self.env.now)
+    def _account(self, name: str, frame: Frame, dropped: bool) -> None:
+        now, book = int(self.env.now), self.stream.books[name]
         book.change(now)
         book.sojourn_cycles += now - frame.arrival
         book.frames_out += not dropped
         book.dropped += dropped
+        self.stream.log.backlog_is(name, now, book.backlog)
 
     @staticmethod
     def _fire(events: dict[int, simpy.Event], number: int, now: int) -> None:

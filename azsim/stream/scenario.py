@@ -30,6 +30,7 @@ from azsim.chip.presets import flatten, parse_override
 from azsim.errors import ChipError, ScenarioError
 
 Positive = Annotated[float, Field(gt=0)]
+ACTORS = ("microphone", "host core", "words", "uplink", "cloud", "answer")  # names that no network may take
 
 
 class Spoken(Config):
@@ -127,9 +128,9 @@ class Cloud(Config):
 
     rerank_ms: float = Field(60.0, ge=0, description="re-ranking and understanding of one lattice")
     language_model: str | None = Field(None, description="text to re-rank with, a sentence per line; .txt or .txt.gz")
-    language_weight: float = Field(0.5, ge=0, description="nats of the language model against nats of the lattice")
+    language_weight: float = Field(0.1, ge=0, description="nats of the language model against nats of the lattice")
     word_bonus: float = Field(0.0, description="nats for each word, against the language model's taste for few")
-    language_order: int = Field(4, ge=1, le=8, description="words of an n-gram of the language model")
+    language_order: int = Field(3, ge=1, le=8, description="words of an n-gram of the language model")
     n_best: int = Field(20, ge=1, description="paths that are re-ranked")
 
 
@@ -171,6 +172,8 @@ class Scenario(Config):
                 raise ValueError(f"at most one network may be the {role}, but {' and '.join(names)} are")
         by_priority: dict[int, str] = {}
         for name, network in self.networks.items():
+            if name in ACTORS:
+                raise ValueError(f"networks.{name}: the timeline has an actor of that name; call the network otherwise")
             other = by_priority.setdefault(network.priority, name)
             if other != name:
                 raise ValueError(
@@ -203,6 +206,23 @@ def load_scenario(file: str | Path, overrides: Sequence[str] = ()) -> Scenario:
         return Scenario(**content)
     except ValidationError as error:
         raise ScenarioError(f"{path}: {_problems(error)}") from error
+
+
+def change(scenario: Scenario, changes: Mapping[str, Any]) -> Scenario:
+    """A scenario with some fields changed by path, checked again from the start; paths of files stay as they are given.
+
+    Raises
+    ------
+    ScenarioError
+        As for ``load_scenario``.
+    """
+    content = scenario.model_dump(mode="json")
+    for path, value in changes.items():
+        _put(content, path, value)
+    try:
+        return Scenario(**content)
+    except ValidationError as error:
+        raise ScenarioError(f"scenario {scenario.name}: {_problems(error)}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,7 +1,5 @@
 """A server that takes its jobs in the order in which they come: the host core, the uplink."""
 
-from collections.abc import Iterator
-
 import simpy
 
 
@@ -26,9 +24,3 @@ class Server:
         self.busy_cycles += cycles
         self.free_at = start + cycles
         return start, self.free_at
-
-    def work(self, cycles: int) -> Iterator[simpy.Event]:
-        """A SimPy process that waits until a job of so many cycles is done; nothing to wait for is no event."""
-        _, end = self.book(cycles)
-        if end > self.env.now:
-            yield self.env.timeout(end - int(self.env.now))

@@ -1,0 +1,59 @@
+"""How fast an hour of a household is simulated, and what memory it takes.
+
+    python experiments/long_stream.py [SCENARIO]
+
+The scenario's list of utterances is repeated for ten minutes and then for an hour, each in a process of its own,
+and every frame of every network is written to disk while it runs. Memory must not grow with the stream.
+"""
+
+import argparse
+import multiprocessing
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from azsim.chip import load_chip
+from azsim.listen import listen, prepare
+from azsim.stream import load_scenario
+
+DEFAULT = Path(__file__).parent / "example_household.yaml"
+
+
+def run(file: Path, seconds: float) -> dict[str, float]:
+    """Simulate a scenario for so many seconds; figures of this process."""
+    scenario = load_scenario(file)
+    ear = prepare(scenario, load_chip(scenario.chip, scenario.chip_set))
+    once_s = sum(ear.length_s(spoken) for spoken in scenario.utterances)
+    scenario = scenario.replace(repeat=max(1, round(seconds / once_s)))
+    begun = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        frames = Path(folder) / "frames.csv"
+        heard = listen(scenario, frames_csv=frames, is_compared=False)
+        rows = sum(1 for _ in frames.open()) - 1
+    return {
+        "simulated_s": heard.seconds,
+        "took_s": time.perf_counter() - begun,
+        "stream_s_per_s": heard.simulated_s_per_s["stream"],
+        "all_s_per_s": heard.simulated_s_per_s["both"],
+        "frames": rows,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    """Print a row for ten minutes and one for an hour."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenario", nargs="?", type=Path, default=DEFAULT)
+    file = parser.parse_args().scenario
+    rows = []
+    for seconds in (600.0, 3600.0):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            rows.append(pool.apply(run, (file, seconds)))
+    for name in rows[0]:
+        print(f"{name:20} " + " ".join(f"{row[name]:14,.1f}" for row in rows))
+    print(f"memory of an hour over ten minutes: {rows[1]['peak_memory_mib'] / rows[0]['peak_memory_mib']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
