@@ -6,8 +6,8 @@
 ``--features`` names a run of the recognizer, whose normalization is taken over, so that one front end
 feeds all networks of a chip. A run writes ``last.pt`` and ``log.csv`` and goes on from them when
 started again, on the schedule of ``models.training.train``; half of each matrix is pruned on the way.
-``export`` measures the network in float and in the simulator's integers. The networks of the zoo were trained
-before quieter recordings and the merged accent of ``listeners_data`` came in; their cards say what that did.
+``export`` measures the network in float and in the simulator's integers. The speaker
+embedding of the zoo was trained before ``listeners_data`` counted the voices of en-gb as one; its card says so.
 """
 
 import json
