@@ -6,7 +6,8 @@ sentence with slots in braces, a slot is a list of phrases; every sentence of th
 its slots filled. Templates are drawn with weights, because people say some things more often.
 
 One sentence in ten is *held out* of training, chosen by a hash of its text, so that a phrase called
-unseen was never heard by a network nor read by a language model as a whole.
+unseen was never heard by a network as a whole. ``household.txt.gz`` is what a cloud would have read: sentences of
+all of the grammar.
 
 Size: 144 words, the ten digits first; 941 sentences and 10,000 numbers to call (a test checks all three).
 """
@@ -115,14 +116,14 @@ def is_held_out(sentence: str) -> bool:
     return int(hashlib.sha256(sentence.encode()).hexdigest(), 16) % HELD_OUT_ONE_IN == 0
 
 
-def draw(rng: np.random.Generator, held_out: bool) -> str:
-    """A sentence of one half of the split: a template by its weight, then each slot evenly."""
+def draw(rng: np.random.Generator, held_out: bool | None) -> str:
+    """A sentence of one part of the split (None: of either): a template by its weight, then each slot evenly."""
     templates, weights = list(TEMPLATES), np.array(list(TEMPLATES.values()))
     while True:
         pieces = re.split(r"\{(\w+)\}", templates[rng.choice(len(templates), p=weights / weights.sum())])
         chosen = [piece if n % 2 == 0 else str(rng.choice(SLOTS[piece])) for n, piece in enumerate(pieces)]
         sentence = " ".join("".join(chosen).split())
-        if is_held_out(sentence) == held_out:
+        if held_out is None or is_held_out(sentence) == held_out:
             return sentence
 
 

@@ -16,7 +16,8 @@ from models.training.evaluate import transcribe
 from models.training.export import largest_difference, step_graphs
 
 MODELS = Path(__file__).parents[1] / "models"
-DEMO = json.loads((MODELS / "demo" / "demo.json").read_text())
+RECORDED = json.loads((MODELS / "demo" / "demo.json").read_text())
+DEMO = [utterance for utterance in RECORDED if utterance["file"].startswith("digits")]
 NETWORKS = {"rnnt": rnnt.Rnnt, "amnet": amnet.AmNet}
 
 
@@ -84,8 +85,8 @@ def test_calibration_holds_features_and_stays_small(zoo):
 
 
 def test_demo_utterances_are_16_khz_mono_and_short():
-    assert len(DEMO) == 3
-    for utterance in DEMO:
+    assert (len(DEMO), len(RECORDED)) == (3, 9)
+    for utterance in RECORDED:
         info = soundfile.info(MODELS / "demo" / utterance["file"])
         assert (info.samplerate, info.channels) == (16_000, 1)
         assert 2.0 <= info.duration <= 4.5
