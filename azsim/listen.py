@@ -83,18 +83,32 @@ def listen(
     tell("execute the networks", 0.0)
     ear = prepare(described, chip, lambda share: tell("execute the networks", 0.6 * share))
     prepared = time.perf_counter()
-    is_speculating = described.endpointing.speculative
-    stream = _run(ear, frames_csv, is_speculating, lambda share: tell("stream", 0.6 + 0.2 * share))
-    ran = time.perf_counter()
+    return follow(ear, frames_csv, lambda stage, share: tell(stage, 0.6 + 0.4 * share), is_compared, prepared - begun)
+
+
+def follow(
+    ear: Ear,
+    frames_csv: Path | None = None,
+    progress: Tell | None = None,
+    is_compared: bool = True,
+    prepare_s: float = 0.0,
+) -> Heard:
+    """Simulate and price a stream whose preparation took ``prepare_s``; otherwise as ``listen``."""
+    tell = progress or (lambda stage, share: None)
+    scenario, chip, begun = ear.scenario, ear.chip, time.perf_counter()
+    is_speculating = scenario.endpointing.speculative and scenario.named("endpointer") is not None
+    stream = _run(ear, frames_csv, is_speculating, lambda share: tell("stream", 0.5 * share))
+    stream_s = max(1e-9, time.perf_counter() - begun)
     seconds = stream.total_cycles / chip.clock_hz
     plain = stream
     if is_speculating and is_compared:
-        plain = _run(ear, None, False, lambda share: tell("without speculation", 0.8 + 0.15 * share))
-    tell("price", 0.95)
+        plain = _run(ear, None, False, lambda share: tell("without speculation", 0.5 + 0.4 * share))
+    tell("price", 0.9)
     energy = _price(ear, stream)
-    speed = {"prepare": seconds / (prepared - begun), "stream": seconds / (ran - prepared)}
-    speed["both"] = seconds / (ran - begun)
-    return Heard(described, chip, ear, stream, plain, energy, _price(ear, plain), seconds, speed, notes(ear, stream))
+    plain_energy = energy if plain is stream else _price(ear, plain)
+    speed = {"prepare": seconds / max(1e-9, prepare_s), "stream": seconds / stream_s}
+    speed["both"] = seconds / (prepare_s + stream_s)
+    return Heard(scenario, chip, ear, stream, plain, energy, plain_energy, seconds, speed, notes(ear, stream))
 
 
 def prepare(scenario: Scenario, chip: Chip, progress: Callable[[float], None] | None = None) -> Ear:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jiwer
 import numpy as np
 import pandas as pd
 
@@ -11,6 +10,7 @@ from azsim.energy.stream import add, scale
 from azsim.listen import Heard
 from azsim.stream import Stream
 from azsim.stream.books import WAITED_FOR
+from azsim.stream.outcome import word_errors
 
 PERCENTILES = (50, 95, 99)
 
@@ -54,15 +54,6 @@ def tabulate_stream(heard: Heard) -> StreamTables:
     states, utilization = _states(heard), _utilization(heard)
     headline = _headline(heard, latency, answers, networks)
     return StreamTables(headline, latency, answers, networks, _waits(heard), utilization, energy, states)
-
-
-def word_errors(said: list[str], recognized: list[str]) -> tuple[int, int]:
-    """(substitutions, deletions and insertions; words said), over utterances whose words are known."""
-    pairs = [(a, b) for a, b in zip(said, recognized, strict=True) if a]
-    if not pairs:
-        return 0, 0
-    found = jiwer.process_words([a for a, _ in pairs], [b for _, b in pairs])
-    return found.substitutions + found.deletions + found.insertions, sum(len(a.split()) for a, _ in pairs)
 
 
 def _waiting_ms(stream: Stream) -> np.ndarray:

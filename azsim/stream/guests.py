@@ -4,6 +4,7 @@ Weight SRAM is shared out once, on the first recording: tile slots for everybody
 be pinned, then the others by priority, each with what the chip's pinning rule finds room for.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from azsim.chip import Chip
@@ -34,28 +35,51 @@ class Guest:
         return sum(self.image.tensors[name].sram_bytes for name in self.pinned)
 
 
-def load_guests(scenario: Scenario, chip: Chip) -> dict[str, Guest]:
-    """Load, quantize and encode every network of a scenario.
+def load_quantized(scenario: Scenario, networks: Mapping[str, Network] | None = None) -> dict[str, QuantizedNetwork]:
+    """Load and quantize every network of a scenario; no chip has a part in it.
+
+    Parameters
+    ----------
+    scenario : Scenario
+    networks : mapping, optional
+        Networks that are loaded already, by their name in the scenario.
 
     Raises
     ------
     ScenarioError
         If roles and networks do not go together, or networks do not agree on frames.
     """
-    guests = {}
+    quantized = {}
     for name, config in scenario.networks.items():
-        network = load_network(config.model)
+        network = (networks or {}).get(name) or load_network(config.model)
         _check_role(name, config, network)
         if network.calibration is None:
             raise ScenarioError(
                 f"networks.{name}: {network.name} ships no calibration features, which a stream needs to quantize it "
                 f"once for all recordings; add a calibration.npz to its folder"
             )
-        quantized = quantize(network, calibrate(network, network.calibration), network.weight_bits)
-        image = encode(quantized.tensors.values(), quantized.tables, chip)
-        guests[name] = Guest(name, config, network, quantized, image, chip, FeatureConfig(**network.features))
-    _check_frames(guests)
-    return guests
+        quantized[name] = quantize(network, calibrate(network, network.calibration), network.weight_bits)
+    _check_frames(scenario, quantized)
+    return quantized
+
+
+def encode_for(name: str, quantized: QuantizedNetwork, chip: Chip) -> DramImage:
+    """The weight image of a network of a scenario."""
+    return encode(quantized.tensors.values(), quantized.tables, chip)
+
+
+def place(
+    scenario: Scenario,
+    chip: Chip,
+    quantized: Mapping[str, QuantizedNetwork],
+    image_for: Callable[[str, QuantizedNetwork, Chip], DramImage] = encode_for,
+) -> dict[str, Guest]:
+    """Networks as guests on a chip, pins not yet shared out."""
+    return {
+        name: Guest(name, scenario.networks[name], one.network, one, image_for(name, one, chip), chip,
+                    FeatureConfig(**one.network.features))
+        for name, one in quantized.items()
+    }  # fmt: skip
 
 
 def _check_role(name: str, config: SharedNetwork, network: Network) -> None:
@@ -72,13 +96,28 @@ def _check_role(name: str, config: SharedNetwork, network: Network) -> None:
         )
 
 
-def _check_frames(guests: dict[str, Guest]) -> None:
-    heard = [g for g in guests.values() if g.config.arrivals == "frames"]
-    for guest in heard[1:]:
-        ours, first = guest.features, heard[0].features
+def _heard(scenario: Scenario, quantized: Mapping[str, QuantizedNetwork]) -> dict[str, FeatureConfig]:
+    """Front ends of the networks that listen to the microphone."""
+    return {
+        name: FeatureConfig(**one.network.features)
+        for name, one in quantized.items()
+        if scenario.networks[name].arrivals == "frames"
+    }
+
+
+def front_end(scenario: Scenario, quantized: Mapping[str, QuantizedNetwork]) -> FeatureConfig:
+    """The front end that everybody's frames are timed by."""
+    heard = _heard(scenario, quantized)
+    return next(iter(heard.values()), None) or FeatureConfig(**next(iter(quantized.values())).network.features)
+
+
+def _check_frames(scenario: Scenario, quantized: Mapping[str, QuantizedNetwork]) -> None:
+    heard = list(_heard(scenario, quantized).items())
+    for name, ours in heard[1:]:
+        other, first = heard[0]
         if (ours.frame_ms, ours.shortest_samples) != (first.frame_ms, first.shortest_samples):
             raise ScenarioError(
-                f"networks.{guest.name} reads frames of {ours.frame_ms:g} ms and networks.{heard[0].name} of "
+                f"networks.{name} reads frames of {ours.frame_ms:g} ms and networks.{other} of "
                 f"{first.frame_ms:g} ms: networks that listen to the microphone must agree; give one arrivals: periodic"
             )
 

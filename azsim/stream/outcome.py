@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+import jiwer
 import numpy as np
 
 from azsim.errors import LawError
@@ -54,6 +55,15 @@ FALLS_BEHIND_FRAMES = 5
 def falls_behind(book: NetworkBook) -> bool:
     """Whether at least half of the utterances ended with a backlog of five frames and more."""
     return float(np.median(book.backlog_at_end)) >= FALLS_BEHIND_FRAMES
+
+
+def word_errors(said: list[str], recognized: list[str]) -> tuple[int, int]:
+    """(substitutions, deletions and insertions; words said), over utterances whose words are known."""
+    pairs = [(a, b) for a, b in zip(said, recognized, strict=True) if a]
+    if not pairs:
+        return 0, 0
+    found = jiwer.process_words([a for a, _ in pairs], [b for _, b in pairs])
+    return found.substitutions + found.deletions + found.insertions, sum(len(a.split()) for a, _ in pairs)
 
 
 def check_conservation(stream: Stream) -> None:

@@ -1,133 +1,143 @@
-"""Everything that is decided before the clock starts: what every network computes on each recording.
+"""Everything that is decided before the clock starts: what every network computes on each recording, and in what steps.
 
-    recording + quiet --features, execute--> records, decisions, lattices
-    records --schedule, cut--> steps for the chip
+    recording + quiet --execute--> records, decisions, messages      executions.py; chips share it
+    records --schedule, cut--> steps for the chip                    here
 
-Each distinct recording is executed once; its windows are kept for as long as they are among the last few.
+Each distinct recording is replayed once; its windows are kept for as long as they are among the last few.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from azsim.chip import Chip
-from azsim.errors import AudioError, ScenarioError
-from azsim.execute import ActivityRecord, FeatureConfig, Interpreter, features, load_audio
-from azsim.graph.beam import Beam
-from azsim.graph.language_model import LanguageModel, load_language_model, rerank
+from azsim.errors import ScenarioError
+from azsim.execute import ActivityRecord, FeatureConfig
 from azsim.graph.lattice import Lattice
 from azsim.stream.actors import Source
-from azsim.stream.guests import Guest, load_guests, share_out
+from azsim.stream.executions import WINDOWS_KEPT, Executed, Executions, key_of
+from azsim.stream.guests import Guest, encode_for, load_quantized, place, share_out
 from azsim.stream.scenario import Scenario, Spoken
-from azsim.stream.sound import opus_bytes, speech_end, with_quiet
-from azsim.stream.window import Decision, Key, Message, Window, decide
+from azsim.stream.window import Decision, Key, Window
 from azsim.stream.work import Work, cut
 from azsim.timing import Counts, schedule
-
-WINDOWS_KEPT = 16
+from azsim.weights import DramImage, QuantizedNetwork
 
 
 @dataclass(frozen=True)
-class Executed:
-    """What the networks did on one recording."""
+class Replayed:
+    """What the networks did on one recording, in steps of one chip.
 
+    Attributes
+    ----------
+    frame_end : int64[T]
+        Cycles until the last sample of each frame is in.
+    tail_frames : int
+        Frames at the end that hold only quiet.
+    """
+
+    executed: Executed
     frame_end: np.ndarray
-    records: dict[str, ActivityRecord]
     works: dict[str, Work]
-    decisions: tuple[Decision, ...]
-    lattices: dict[int, Lattice]
-    outputs: dict[str, np.ndarray]
-    samples: np.ndarray
-    speech_end_s: float
     tail_frames: int
+
+    @property
+    def records(self) -> dict[str, ActivityRecord]:
+        """What each network computed."""
+        return self.executed.records
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The recording and the quiet after it."""
+        return self.executed.samples
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The end-pointer's, with speculation."""
+        return self.executed.decisions
+
+    @property
+    def lattices(self) -> dict[int, Lattice]:
+        """What was heard until each decision, by its frame."""
+        return self.executed.lattices
 
 
 class Ear:
-    """Prepares windows, executing each distinct recording once."""
+    """Prepares windows, replaying each distinct recording once.
 
-    def __init__(self, scenario: Scenario, chip: Chip) -> None:
+    Parameters
+    ----------
+    scenario : Scenario
+    chip : Chip
+        Instead of the scenario's.
+    executions : Executions, optional
+        Made before, on whatever chip; made here by default.
+    image_for : callable, optional
+        Gives the weight image of (name, network, chip).
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        chip: Chip,
+        executions: Executions | None = None,
+        image_for: Callable[[str, QuantizedNetwork, Chip], DramImage] = encode_for,
+    ) -> None:
         self.scenario, self.chip = scenario, chip
-        self.guests = load_guests(scenario, chip)
-        self.interpreters = {name: Interpreter(g.quantized, g.image) for name, g in self.guests.items()}
-        self.model: LanguageModel | None = None
-        if scenario.cloud.language_model:
-            self.model = load_language_model(Path(scenario.cloud.language_model), scenario.cloud.language_order)
-        self.executed = lru_cache(maxsize=WINDOWS_KEPT)(self._execute)
+        self.executions = executions or Executions(scenario, load_quantized(scenario))
+        self.guests = place(scenario, chip, self.executions.quantized, image_for)
+        self.replayed = lru_cache(maxsize=WINDOWS_KEPT)(self._replay)
         self._is_shared_out = False
         self._counts: dict[tuple[Key, str, int], Counts] = {}
         self.windows_kept = WINDOWS_KEPT
         self._check(self.hear(scenario.utterances[0]))
 
-    def hear(self, spoken: Spoken) -> Executed:
-        """Execute every network on a recording, or remember it."""
-        return self.executed(*self.key(spoken))
+    def for_scenario(self, scenario: Scenario) -> "Ear":
+        """The same replays for a scenario that differs in nothing that they depend on, such as background and uplink.
+
+        They depend on the chip, the networks, and what their executions depend on.
+        """
+        other = copy.copy(self)
+        other.scenario = scenario
+        return other
+
+    def hear(self, spoken: Spoken) -> Replayed:
+        """Execute and replay every network on a recording, or remember it."""
+        return self.replayed(self.key(spoken))
 
     def key(self, spoken: Spoken) -> Key:
         """What decides the work of a window."""
-        return spoken.audio, self._tail_s(spoken), spoken.speech_end_s
-
-    # -- audio ----------------------------------------------------------------------------------
+        return key_of(spoken, self.scenario)
 
     @property
     def front(self) -> FeatureConfig:
         """The front end that everybody's frames are timed by."""
-        heard = [g for g in self.guests.values() if g.config.arrivals == "frames"]
-        return (heard or list(self.guests.values()))[0].features
-
-    def _tail_s(self, spoken: Spoken) -> float:
-        return min(spoken.pause_s, self.scenario.endpointing.longest_wait_s)
+        return self.executions.front
 
     def length_s(self, spoken: Spoken) -> float:
-        """From the start of a recording to that of the next, by the file's header where that will do."""
-        try:
-            about = soundfile.info(spoken.audio)
-        except (OSError, soundfile.LibsndfileError) as error:
-            raise AudioError(f"{spoken.audio}: cannot be read as audio ({error}); check utterances.audio") from error
-        return about.frames / about.samplerate + spoken.pause_s
+        """From the start of a recording to that of the next."""
+        return self.executions.recorded_s(self.key(spoken)) + spoken.pause_s
 
-    # -- execution ------------------------------------------------------------------------------
+    # -- replay ---------------------------------------------------------------------------------
 
-    def _execute(self, audio: str, tail_s: float, speech_end_s: float | None) -> Executed:
-        recorded, _ = load_audio(audio, self.front)
-        rate, n_recorded = self.front.sample_rate_hz, len(recorded)
-        samples = with_quiet(recorded, rate, tail_s, np.random.default_rng((self.scenario.seed, 3)))
-        frames = {name: features(samples, guest.features) for name, guest in self.guests.items()}
-        n_frames = len(next(iter(frames.values())))
-        records, outputs, lattices = {}, {}, {}
-        decisions: tuple[Decision, ...] = (Decision(n_frames - 1, is_final=True),)
-        order = sorted(self.guests.values(), key=lambda g: g.config.role != "endpointer")  # it says what to snapshot
-        for guest in order:
-            beam, snapshots = None, list[int]()
-            if guest.config.role == "recognizer":
-                search = self.scenario.search
-                beam, snapshots = Beam(width=search.beam, prune_nats=search.prune_nats), [d.frame for d in decisions]
-            done = self.interpreters[guest.name].execute(frames[guest.name], beam=beam, snapshots=snapshots)
-            records[guest.name], outputs[guest.name] = done.record, done.outputs * done.output_scale
-            if guest.config.role == "recognizer":
-                lattices = {f: x.pruned(search.lattice_prune_nats) for f, x in done.lattices.items()}
-            if guest.config.role == "endpointer":
-                decisions = self._decisions(guest, outputs[guest.name])
+    def _replay(self, key: Key) -> Replayed:
+        done = self.executions.of(key)
+        records, rate = done.records, self.front.sample_rate_hz
         hop, first = self.front.frame_ms * 1e-3, self.front.shortest_samples / rate
-        ends = np.array([self.chip.cycles(first + hop * t) for t in range(n_frames)], np.int64)
+        ends = np.array([self.chip.cycles(first + hop * t) for t in range(done.n_frames)], np.int64)
         if not self._is_shared_out:
             share_out(self.guests, self.chip, records)
             self._is_shared_out = True
         works = {name: self._work(self.guests[name], record) for name, record in records.items()}
         for name, record in records.items():
-            for n in {decisions[-1].frame + 1, n_frames}:
-                self._counts[(audio, tail_s, speech_end_s), name, n] = self._first_frames(name, record, n)
-        tail = int((ends > self.chip.cycles(n_recorded / rate)).sum())
-        end_s = speech_end_s or speech_end(samples[:n_recorded], rate)
-        return Executed(ends, records, works, decisions, lattices, outputs, samples, end_s, max(1, tail))
-
-    def _decisions(self, guest: Guest, outputs: np.ndarray) -> tuple[Decision, ...]:
-        names = guest.network.outputs or ("speculative", "final")
-        speculative, final = (outputs[:, names.index(name)] for name in ("speculative", "final"))
-        return decide(speculative, final, guest.network.thresholds, is_speculating=True)
+            for n in {done.decisions[-1].frame + 1, done.n_frames}:
+                self._counts[key, name, n] = self._first_frames(name, record, n)
+        tail = int((ends > self.chip.cycles(done.n_recorded / rate)).sum())
+        return Replayed(done, ends, works, max(1, tail))
 
     def _work(self, guest: Guest, record: ActivityRecord) -> Work:
         front = self.front
@@ -139,7 +149,7 @@ class Ear:
     def first_frames(self, key: Key, network: str, n: int) -> Counts:
         """Counts of a network on the first n frames of a recording, pins apart."""
         if (key, network, n) not in self._counts:
-            self._counts[key, network, n] = self._first_frames(network, self.executed(*key).records[network], n)
+            self._counts[key, network, n] = self._first_frames(network, self.executions.of(key).records[network], n)
         return self._counts[key, network, n]
 
     def _first_frames(self, network: str, record: ActivityRecord, n: int, has_pins: bool = True) -> Counts:
@@ -158,9 +168,9 @@ class Ear:
 
     # -- checks --------------------------------------------------------------------------------
 
-    def _check(self, executed: Executed) -> None:
+    def _check(self, replayed: Replayed) -> None:
         """Deadlines that even an idle chip cannot meet."""
-        for name, work in executed.works.items():
+        for name, work in replayed.works.items():
             config = self.guests[name].config
             deadline_ms = config.deadline_or(self.front.frame_ms)
             longest_ms = work.longest_step_cycles / self.chip.clock_hz * 1e3
@@ -184,42 +194,24 @@ class Ear:
                     progress(number)
 
     def _window(self, number: int, spoken: Spoken, is_speculating: bool) -> Window:
-        done = self.hear(spoken)
-        decisions = tuple(d for d in done.decisions if is_speculating or d.is_final)
-        if not done.lattices:
-            decisions = ()
-        heard = done.samples[: round(self.front.sample_rate_hz * self._heard_s(done, decisions))]
+        replayed = self.hear(spoken)
+        done, works = replayed.executed, replayed.works
+        decisions = tuple(d for d in done.decisions if is_speculating or d.is_final) if done.lattices else ()
         return Window(
             number,
             audio=Path(spoken.audio).name,
-            said=_transcript(spoken),
+            said=transcript(spoken),
             key=self.key(spoken),
             length_cycles=self.chip.cycles(self.length_s(spoken)),
-            frame_end=done.frame_end,
-            works={name: work for name, work in done.works.items() if self.guests[name].config.arrivals == "frames"},
+            frame_end=replayed.frame_end,
+            works={name: work for name, work in works.items() if self.guests[name].config.arrivals == "frames"},
             decisions=decisions,
-            messages={d.frame: self._message(done.lattices[d.frame]) for d in decisions},
+            messages={d.frame: done.messages[d.frame] for d in decisions},
             speech_end_cycles=self.chip.cycles(done.speech_end_s),
-            audio_bytes=2 * len(heard),
-            opus_bytes=opus_bytes(heard, self.front.sample_rate_hz) if decisions else 0,
-            tail_frames=done.tail_frames,
+            audio_bytes=2 * done.n_heard,
+            opus_bytes=done.opus_bytes,
+            tail_frames=replayed.tail_frames,
         )
-
-    def _heard_s(self, done: Executed, decisions: tuple[Decision, ...]) -> float:
-        last = done.frame_end[decisions[-1].frame] if decisions else done.frame_end[-1]
-        return float(last) / self.chip.clock_hz
-
-    def _message(self, lattice: Lattice) -> Message:
-        recognizer = self.scenario.named("recognizer")
-        vocabulary = self.guests[str(recognizer)].network.vocabulary
-        tokens, _ = lattice.best(1)[0]
-        text = _text(tokens, vocabulary)
-        reranked = text
-        if self.model is not None:
-            cloud = self.scenario.cloud
-            ranked = rerank(lattice, vocabulary, self.model, cloud.language_weight, cloud.word_bonus, cloud.n_best)
-            reranked = _text(ranked[0][0], vocabulary)
-        return Message(len(lattice.to_bytes()), tuple(tokens), text, reranked)
 
     def sources(self) -> dict[str, Source]:
         """Jobs of the networks that do not listen to the microphone: they work on the first recording's frames."""
@@ -232,11 +224,8 @@ class Ear:
         }
 
 
-def _text(tokens: tuple[int, ...], vocabulary: tuple[str, ...]) -> str:
-    return " ".join(vocabulary[token] for token in tokens)
-
-
-def _transcript(spoken: Spoken) -> str:
+def transcript(spoken: Spoken) -> str:
+    """What is said: as given, or from the .txt beside the recording."""
     if spoken.transcript is not None:
         return spoken.transcript
     beside = Path(spoken.audio).with_suffix(".txt")
