@@ -36,8 +36,8 @@ def tiny():
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("AZSIM_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(work, "_executions", work._Recent(work.EXECUTIONS_KEPT))
-    monkeypatch.setattr(work, "_images", work._Recent(work.IMAGE_BYTES_KEPT, work._image_bytes))
+    monkeypatch.setattr(work, "_executions", work.Recent(work.EXECUTIONS_KEPT))
+    monkeypatch.setattr(work, "_images", work.Recent(work.IMAGE_BYTES_KEPT, work._image_bytes))
     return tmp_path / "cache" / "executions"
 
 
@@ -165,7 +165,7 @@ def test_a_defect_in_a_point_is_its_own_and_called_one(tiny, recording, monkeypa
 
 
 def test_recent_items_are_kept_by_weight_and_the_last_always():
-    recent = work._Recent(10, weigh=len)
+    recent = work.Recent(10, weigh=len)
     for item in ("aaaa", "bbbb", "cccc"):
         recent.get(item, lambda item=item: item)
     assert list(recent.items) == ["bbbb", "cccc"]

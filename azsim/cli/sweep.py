@@ -30,6 +30,7 @@ MixedOption = Annotated[
     bool, typer.Option("--mixed", help="keep results of networks of one name with different weights in one store")
 ]
 BEST = ("latency_p95_ms", "energy_working_uj", "dram_read_bytes", "area_mm2")
+BEST_STREAM = ("deadline_misses", "felt_latency_p95_ms", "stream_energy_uj", "dram_left_bytes_per_s", "area_mm2")
 REFRESH_PER_S = 4
 
 
@@ -88,6 +89,7 @@ class Board:
 
     def __init__(self, is_quiet: bool) -> None:
         self.best: dict[str, Row] = {}
+        self.names: tuple[str, ...] = BEST
         self.n_done = 0
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                    TextColumn("left"), TimeRemainingColumn())  # fmt: skip
@@ -122,19 +124,22 @@ class Board:
         self.n_done += len(rows)
         self.bar.advance(self.task, len(rows) + len(failures))
         for row in rows:
-            for name in BEST:
-                if name not in self.best or row.figures[name] < self.best[name].figures[name]:
+            if "deadline_misses" in row.figures:
+                self.names = BEST_STREAM
+            for name in self.names:
+                value = row.figures.get(name)
+                if value is not None and (name not in self.best or value < self.best[name].figures[name]):
                     self.best[name] = row
         self.live.update(Group(self.bar, self.table()))
 
     def table(self) -> Table:
         """One line per objective: the point that is best in it so far."""
         grid = Table(title="best so far", title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for column in ("lowest", *BEST):
+        for column in ("lowest", *self.names):
             grid.add_column(column.replace("_", " "), justify="left" if column == "lowest" else "right")
         grid.add_column("chip")
         for name, row in self.best.items():
-            shown = [number(row.figures[other], other) for other in BEST]
+            shown = [number(row.figures[other], other) if other in row.figures else "" for other in self.names]
             grid.add_row(name.rsplit("_", 1)[0].replace("_", " "), *shown, escape(summary_of(row)))
         return grid
 

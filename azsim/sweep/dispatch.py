@@ -14,30 +14,16 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, 
 from dataclasses import dataclass, replace
 from typing import Any
 
-from azsim.chip import Chip
 from azsim.errors import AzsimError, SweepError
-from azsim.graph import Network
 from azsim.sweep.identity import code_version
 from azsim.sweep.local import ready
-from azsim.sweep.work import ExecutionLostError, Fidelity, Outcome, Prepared, measure, prepare, prepare_in_cache
+from azsim.sweep.work import ExecutionLostError, Fidelity, Outcome, Shared, Target, measure
+from azsim.sweep.works import AnyWork
 
 BATCH_S, LARGEST_BATCH = 0.5, 64
 DEATHS_ALLOWED = 2
 LOSSES_ALLOWED = 5
 POLL_S = 2.0
-
-
-@dataclass(frozen=True)
-class Work:
-    """A network, quantized and pruned, and a recording: what chips share."""
-
-    key: str
-    network: Network
-    network_hash: str
-    weight_bits: int
-    weight_density: float | None
-    audio: str
-    audio_hash: str
 
 
 @dataclass(frozen=True)
@@ -55,9 +41,9 @@ class Dispatcher:
 
     Parameters
     ----------
-    works : dict of str to Work
-    points : sequence of (str, str, Chip)
-        Key, key of its work, and chip; neighbors share works and weight images.
+    works : dict of str to Work or StreamWork
+    points : sequence of (str, str, Chip or Setting)
+        Key, key of its work, and what it is measured on; neighbors share works and weight images.
     workers : int
     pool, new_pool, share
         As for ``run_plan``.
@@ -70,19 +56,19 @@ class Dispatcher:
 
     def __init__(
         self,
-        works: dict[str, Work],
-        points: Sequence[tuple[str, str, Chip]],
+        works: dict[str, AnyWork],
+        points: Sequence[tuple[str, str, Target]],
         workers: int,
         pool: Executor,
         new_pool: Callable[[], Executor],
-        share: Callable[[Prepared], Any] | None,
+        share: Callable[[Shared], Any] | None,
         is_known: Callable[[Sequence[str]], set[str]],
         pace_s: float = 0.0,
         fidelity: Fidelity = "full",
     ) -> None:
         self.works, self.workers, self.pool, self.new_pool, self.share = works, workers, pool, new_pool, share
         self.is_known, self.fidelity = is_known, fidelity
-        self.chips = {key: chip for key, _, chip in points}
+        self.targets = {key: target for key, _, target in points}
         self.pending: dict[str, deque[str]] = {}
         for key, work, _ in points:
             self.pending.setdefault(work, deque()).append(key)
@@ -183,13 +169,11 @@ class Dispatcher:
                 return fresh
         return ()
 
-    def _prepared_here(self, task: Task, share: Callable[[Prepared], Any]) -> Iterator[list[Outcome]]:
+    def _prepared_here(self, task: Task, share: Callable[[Shared], Any]) -> Iterator[list[Outcome]]:
         """Workers elsewhere see neither the recordings nor the cache folder of this machine."""
         work = self.works[task.work]
         try:
-            self.prepared[task.work] = share(
-                prepare(work.network, work.audio, work.weight_bits, work.weight_density, work.key)
-            )
+            self.prepared[task.work] = share(work.prepared())
         except SweepError:
             raise
         except AzsimError as error:
@@ -200,15 +184,12 @@ class Dispatcher:
         work = self.works[task.work]
         try:
             if task.keys:
-                chips = [(key, self.chips[key]) for key in task.keys]
-                given = self.prepared[task.work], chips, code_version(), self.fidelity
+                targets = [(key, self.targets[key]) for key in task.keys]
+                given = self.prepared[task.work], targets, code_version(), self.fidelity
                 future: Future[Any] = self.pool.submit(measure, *given)
             else:
                 is_handed_over = self.losses.get(task.work, 0) > 1
-                future = self.pool.submit(
-                    prepare_in_cache, work.network, work.audio, work.weight_bits, work.weight_density, work.key,
-                    is_handed_over,
-                )  # fmt: skip
+                future = self.pool.submit(*work.preparation(is_handed_over))
         except BrokenExecutor:
             self.suspects.append(task)
             if not self.running:
@@ -249,7 +230,7 @@ class Dispatcher:
         n = self.losses[task.work] = self.losses.get(task.work, 0) + 1
         if n > LOSSES_ALLOWED * 2 * self.workers:
             raise SweepError(
-                f"the execution of {self.works[task.work].network.name!r} was lost {n} times; every point committed "
+                f"the execution of {self.works[task.work].name!r} was lost {n} times; every point committed "
                 f"before is kept: make sure that AZSIM_CACHE, or the cluster, has room, and run the same command again"
             ) from error
         self.pending[task.work].extendleft(reversed(task.keys))

@@ -6,6 +6,7 @@ reports and the shell among the code; of this folder, only what makes a row.
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import numpy as np
 from azsim.chip import Chip
 from azsim.graph import Network
 from azsim.graph.ir import Graph
+from azsim.stream import Scenario
+from azsim.stream.executions import key_of
 
 PACKAGE = Path(__file__).parents[1]
 CODE = (
-    "chip", "energy", "execute", "graph", "timing", "weights", "simulate.py",
-    "sweep/figures.py", "sweep/sample.py", "sweep/work.py",
+    "chip", "energy", "execute", "graph", "stream", "timing", "weights", "listen.py", "simulate.py",
+    "sweep/figures.py", "sweep/sample.py", "sweep/stream.py", "sweep/work.py",
 )  # fmt: skip
 DIGITS = 16
 
@@ -91,6 +94,49 @@ def point_key(chip: Chip, work: str, fidelity: str = "full") -> str:
     """Key of a point: the chip apart from its name, the key of its execution, and how much of it is replayed."""
     content = {"chip": chip.model_dump(mode="json", exclude={"name", "description"}), "work": work}
     return _key(content if fidelity == "full" else {**content, "fidelity": fidelity})
+
+
+def stream_work_key(scenario: Scenario, networks: Mapping[str, str], spoken: Sequence[str], text: str) -> str:
+    """Key of what the networks of a scenario do on its recordings: networks by name, recordings, text as hashes.
+
+    It holds all that ``azsim.stream.executions`` reads. The order of networks matters: the first gives the frames.
+    """
+    config = scenario.networks
+    content = {
+        "networks": [[name, config[name].role, config[name].arrivals == "frames", networks[name]] for name in config],
+        "spoken": [[heard, *key_of(one, scenario)[1:]] for heard, one in zip(spoken, scenario.utterances, strict=True)],
+        "search": scenario.search.model_dump(mode="json"),
+        "cloud": [scenario.cloud.model_dump(mode="json", exclude={"rerank_ms", "language_model"}), text],
+        "seed": scenario.seed,
+        "code": code_version(),
+    }
+    return _key(content)
+
+
+def stream_key(chip: Chip, scenario: Scenario, work: str) -> str:
+    """Key of a stream on a chip: what its work does not hold of the scenario, apart from names and places of files."""
+    settings = scenario.model_dump(
+        mode="json",
+        exclude={
+            "name": True, "description": True, "chip": True, "chip_set": True,
+            "utterances": {"__all__": {"audio"}}, "networks": {name: {"model"} for name in scenario.networks},
+            "cloud": {"language_model"},
+        },
+    )  # fmt: skip
+    for field in ("networks", "background"):  # phases of traffic are drawn in order
+        settings[field] = list(settings[field].items())
+    about = chip.model_dump(mode="json", exclude={"name", "description"})
+    return _key({"chip": about, "scenario": settings, "work": work})
+
+
+def text_hash(path: str | None) -> str:
+    """Hash of a language model's text."""
+    return _digest(Path(path).read_bytes()) if path else ""
+
+
+def together(hashes: Sequence[str]) -> str:
+    """One hash of several."""
+    return _digest(*(one.encode() for one in hashes))
 
 
 def _key(content: dict[str, Any]) -> str:

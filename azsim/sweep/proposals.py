@@ -182,7 +182,8 @@ class Proposals:
 def missed_by(where: Sequence[str], figures: Mapping[str, Any]) -> float:
     """How far figures are from conditions that they break, to guide the sampler; 1 where that cannot be said.
 
-    Of each comparison ``figure < number`` or ``figure > number`` that fails, the distance over the larger of the two.
+    Of each comparison ``figure < number`` or ``figure > number`` that fails, the distance over the larger of the two;
+    of ``figure == number``, by which counts are compared, the distance over itself and one.
     """
     total = 0.0
     for node in (node for text in where for node in ast.walk(ast.parse(text.strip(), mode="eval"))):
@@ -191,9 +192,15 @@ def missed_by(where: Sequence[str], figures: Mapping[str, Any]) -> float:
                 sign = 1
             case ast.Compare(ops=[ast.Gt() | ast.GtE()], comparators=[ast.Constant(value=int() | float() as limit)]):
                 sign = -1
+            case ast.Compare(ops=[ast.Eq()], comparators=[ast.Constant(value=int() | float() as limit)]):
+                sign = 0
             case _:
                 continue
         value = figures.get(ast.unparse(node.left))
-        if isinstance(value, int | float) and sign * (value - limit) > 0:
+        if not isinstance(value, int | float):
+            continue
+        if sign == 0:
+            total += abs(value - limit) / (1 + abs(value - limit))
+        elif sign * (value - limit) > 0:
             total += abs(value - limit) / max(abs(value), abs(limit))
     return total or 1.0

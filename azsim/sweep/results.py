@@ -11,6 +11,7 @@ import pandas as pd
 from azsim.chip.presets import flatten
 from azsim.errors import OutputError, SweepError
 from azsim.sweep.expression import holds
+from azsim.sweep.scenarios import changes_of
 from azsim.sweep.store import Store
 
 IDENTITY = ("sweep", "key", "network", "weight_bits", "weight_density", "audio")
@@ -21,8 +22,8 @@ def load_results(store: str | Path, sweep: str | None = None, with_chip: bool = 
     """Everything that ran, one row per point and sweep.
 
     Columns: ``sweep, key, network, weight_bits, weight_density, audio``; the figures of ``azsim.sweep.figures``, with
-    the unit as the last word; the fields of the chip by path; and, where a sweep has conditions, whether they hold
-    (``feasible``). Rows are sorted by sweep and key.
+    the unit as the last word; axes of a scenario; the fields of the chip by path; and, where a sweep has conditions,
+    whether they hold (``feasible``). Rows are sorted by sweep and key.
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ def load_results(store: str | Path, sweep: str | None = None, with_chip: bool = 
             identity = {"sweep": name, **{key: getattr(row, key) for key in IDENTITY[1:]}}
             chip = {k: v for k, v in flatten(row.chip).items() if k not in HIDDEN}
             preset = {"chip": axes["chip"]} if "chip" in axes else {}
-            known = {**identity, **preset, **row.figures}
+            known = {**identity, **preset, **changes_of(axes), **row.figures}
             about = {"seconds_s": row.seconds, "code_version": row.code_version, "fidelity": row.fidelity}
             wanted = conditions.get(name, [])
             feasible = {"feasible": all(holds(text, {**known, **chip}) for text in wanted)} if wanted else {}

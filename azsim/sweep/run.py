@@ -17,11 +17,24 @@ from typing import Any
 from azsim.chip import Chip
 from azsim.errors import StoreError, SweepError
 from azsim.graph import Network, load_network
-from azsim.sweep.dispatch import Dispatcher, Work
-from azsim.sweep.identity import audio_hash, code_version, network_hash, point_key, work_key
+from azsim.stream import Scenario
+from azsim.stream.prepare import transcript
+from azsim.sweep.dispatch import Dispatcher
+from azsim.sweep.identity import (
+    audio_hash,
+    code_version,
+    network_hash,
+    point_key,
+    stream_key,
+    stream_work_key,
+    text_hash,
+    together,
+    work_key,
+)  # fmt: skip
 from azsim.sweep.space import Point, Space
 from azsim.sweep.store import Row, Store
-from azsim.sweep.work import Fidelity, Outcome, Prepared
+from azsim.sweep.work import Fidelity, Outcome, Setting, Shared, Target
+from azsim.sweep.works import AnyWork, StreamWork, Work
 from azsim.weights import layout_key
 
 PROBES = 3
@@ -42,10 +55,11 @@ class Plan:
     """
 
     space: Space
-    keys: dict[str, tuple[Point, Work]]
+    keys: dict[str, tuple[Point, AnyWork]]
     left: list[str]
     unbuildable: dict[str, Point] = field(default_factory=dict)
     point_s: float = 0.0
+    targets: dict[str, Target] = field(default_factory=dict)
 
     @property
     def n_points(self) -> int:
@@ -53,7 +67,7 @@ class Plan:
         return len(self.keys) + len(self.unbuildable)
 
     @property
-    def works(self) -> dict[str, Work]:
+    def works(self) -> dict[str, AnyWork]:
         """Executions that are needed, by key."""
         return {work.key: work for _, work in (self.keys[key] for key in self.left)}
 
@@ -71,16 +85,17 @@ class Catalog:
             name: (network, network_hash(network)) for name, network in (networks or {}).items()
         }
         self.audio: dict[str, str] = {}
+        self.texts: dict[str, str] = {}
         self.works: dict[tuple[Any, ...], Work] = {}
+        self.streams: dict[str, StreamWork] = {}
 
-    def work(self, point: Point) -> Work:
+    def work(self, point: Point) -> AnyWork:
         """The execution that a point needs; errors of loading are the user's."""
+        if point.scenario is not None:
+            return self._stream(point.scenario, point.audio)
         which = (point.network, point.audio, point.weight_bits, point.weight_density)
         if which not in self.works:
-            if point.network not in self.networks:
-                network = load_network(point.network)
-                self.networks[point.network] = network, network_hash(network)
-            network, hashed = self.networks[point.network]
+            network, hashed = self._network(point.network)
             bits = network.weight_bits if point.weight_bits is None else point.weight_bits
             heard = self._audio(point.audio)
             key = work_key(hashed, heard, bits, point.weight_density, code_version())
@@ -92,17 +107,54 @@ class Catalog:
         work = self.work(point)
         if point.chip is None:
             return f"unbuildable-{work.key}-{sorted(point.axes.items())!r}"
+        if point.scenario is not None:
+            return stream_key(point.chip, self._with_words(point.scenario), work.key)
         return point_key(point.chip, work.key, self.fidelity)
+
+    def target(self, point: Point) -> Target:
+        """What a point is measured on."""
+        assert point.chip is not None
+        if point.scenario is None:
+            return point.chip
+        return Setting(point.chip, self._with_words(point.scenario))
+
+    def _stream(self, scenario: Scenario, file: str) -> StreamWork:
+        """What the networks of a scenario do on its recordings."""
+        cloud, config = scenario.cloud, scenario.networks
+        loaded = {name: self._network(one.model) for name, one in config.items()}
+        heard = [self._audio(spoken.audio) for spoken in scenario.utterances]
+        if cloud.language_model and cloud.language_model not in self.texts:
+            self.texts[cloud.language_model] = self._read(text_hash, cloud.language_model, "cloud.language_model")
+        text = self.texts.get(cloud.language_model or "", "")
+        key = stream_work_key(scenario, {name: hashed for name, (_, hashed) in loaded.items()}, heard, text)
+        if key not in self.streams:
+            networks = {name: network for name, (network, _) in loaded.items()}
+            weights = together([hashed for _, hashed in loaded.values()])
+            self.streams[key] = StreamWork(key, scenario, networks, weights, file, together(heard))
+        return self.streams[key]
+
+    def _with_words(self, scenario: Scenario) -> Scenario:
+        """With transcripts in it, so that no worker looks for them."""
+        spoken = tuple(one.replace(transcript=transcript(one)) for one in scenario.utterances)
+        return scenario.replace(utterances=spoken)
+
+    def _network(self, name: str) -> tuple[Network, str]:
+        if name not in self.networks:
+            network = load_network(name)
+            self.networks[name] = network, network_hash(network)
+        return self.networks[name]
 
     def _audio(self, path: str) -> str:
         if path not in self.audio:
-            try:
-                self.audio[path] = audio_hash(path)
-            except OSError as error:
-                raise SweepError(
-                    f"audio {path!r}: cannot be read ({error.strerror}); give the path of a recording"
-                ) from error
+            self.audio[path] = self._read(audio_hash, path, "audio")
         return self.audio[path]
+
+    @staticmethod
+    def _read(hashed: Callable[[str], str], path: str, what: str) -> str:
+        try:
+            return hashed(path)
+        except OSError as error:
+            raise SweepError(f"{what} {path!r}: cannot be read ({error.strerror}); give the path of a file") from error
 
 
 def make_plan(space: Space, store: Store, catalog: Catalog, is_mixed: bool = False, retry_failed: bool = False) -> Plan:
@@ -126,7 +178,7 @@ def plan_points(
     StoreError
         If the store holds results of a network of the same name with other weights, unless ``is_mixed``.
     """
-    keys: dict[str, tuple[Point, Work]] = {}
+    keys: dict[str, tuple[Point, AnyWork]] = {}
     unbuildable: dict[str, Point] = {}
     members: list[tuple[str, dict[str, Any]]] = []
     for point in points:
@@ -146,7 +198,7 @@ def plan_points(
     left = sorted(
         (k for k in keys if k not in known), key=lambda k: (keys[k][1].key, repr(layout_key(_chip(keys[k][0]))), k)
     )
-    return Plan(space, keys, left, unbuildable)
+    return Plan(space, keys, left, unbuildable, targets={key: catalog.target(keys[key][0]) for key in left})
 
 
 def _chip(point: Point) -> Chip:
@@ -154,9 +206,9 @@ def _chip(point: Point) -> Chip:
     return point.chip
 
 
-def _refuse_other_weights(store: Store, works: Iterable[Work]) -> None:
+def _refuse_other_weights(store: Store, works: Iterable[AnyWork]) -> None:
     known = store.networks()
-    for name, hashed in {(work.network.name, work.network_hash) for work in works}:
+    for name, hashed in {(work.name, work.network_hash) for work in works}:
         others = {other for other_name, other in known if other_name == name and other != hashed}
         if others:
             raise StoreError(
@@ -171,7 +223,7 @@ def run_plan(
     workers: int,
     pool: Executor,
     new_pool: Callable[[], Executor],
-    share: Callable[[Prepared], Any] | None = None,
+    share: Callable[[Shared], Any] | None = None,
     on_rows: Callable[[list[Row], list[tuple[str, str]]], None] = lambda rows, failures: None,
 ) -> Executor:
     """Run what is left of a plan; gives the pool that is alive at the end.
@@ -186,7 +238,7 @@ def run_plan(
     on_rows : callable, optional
         Told what was committed: rows and (key, error).
     """
-    points = [(key, plan.keys[key][1].key, _chip(plan.keys[key][0])) for key in plan.left]
+    points = [(key, plan.keys[key][1].key, plan.targets[key]) for key in plan.left]
     given = workers, pool, new_pool, share, store.finished, plan.point_s, plan.space.fidelity
     dispatcher = Dispatcher(plan.works, points, *given)
     for outcomes in dispatcher.outcomes():
@@ -201,13 +253,13 @@ def _sorted_out(plan: Plan, outcomes: list[Outcome]) -> tuple[list[Row], list[tu
     return rows, [(o.key, o.error) for o in outcomes if o.figures is None]
 
 
-def row_of(point: Point, work: Work, outcome: Outcome, fidelity: Fidelity = "full") -> Row:
+def row_of(point: Point, work: AnyWork, outcome: Outcome, fidelity: Fidelity = "full") -> Row:
     """What the store keeps of a point."""
     assert outcome.figures is not None
     return Row(
         key=outcome.key,
         chip=_chip(point).model_dump(mode="json"),
-        network=work.network.name,
+        network=work.name,
         network_hash=work.network_hash,
         weight_bits=work.weight_bits,
         weight_density=work.weight_density,
@@ -225,7 +277,7 @@ def probe(
     store: Store,
     pool: Executor,
     new_pool: Callable[[], Executor],
-    share: Callable[[Prepared], Any] | None = None,
+    share: Callable[[Shared], Any] | None = None,
 ) -> tuple[Executor, list[Committed]]:
     """Run the first few points: the fastest says how long one takes, kernels being compiled by then.
 

@@ -23,19 +23,21 @@ import pandas as pd
 
 from azsim.errors import SweepError
 from azsim.graph import Network
-from azsim.sweep.figures import RESULTS, STATIC
+from azsim.sweep.figures import STATIC
 from azsim.sweep.identity import transcript_beside
 from azsim.sweep.proposals import BATCH, SAMPLERS, Asked, Proposals
 from azsim.sweep.results import pareto
-from azsim.sweep.run import Catalog, Plan, Work, plan_points, run_plan
+from azsim.sweep.run import Catalog, Plan, plan_points, run_plan
 from azsim.sweep.space import Space, load_space
 from azsim.sweep.store import Row, Store
 from azsim.sweep.sweep import find_workers
+from azsim.sweep.works import AnyWork, StreamWork
 
 OBJECTIVES = ("latency_p95_ms", "energy_working_uj", "area_mm2")
 POINTS = 200
 SAMPLER = "tpe"
 SPOKEN = ("wer", "word_errors")
+LOST_IN_OVERLOAD = ("felt_latency_mean_ms", "felt_latency_p95_ms")  # such a point is told as failed
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ def search(
     networks: Mapping[str, Network] | None = None,
     is_mixed: bool = False,
     watcher: SearchWatcher = SearchWatcher(),
+    batch: int = BATCH,
 ) -> pd.DataFrame:
     """Look for the points of a space that are best in several figures at once.
 
@@ -81,6 +84,9 @@ def search(
         The same seed tries the same points.
     workers, networks, is_mixed
         As for ``sweep``.
+    batch : int
+        Points asked for before any is told. Few points need a small batch to learn anything; another batch is
+        another search.
 
     Returns
     -------
@@ -93,7 +99,7 @@ def search(
         For an unknown objective or sampler, a space that is wrong, a point without a value of an objective.
     """
     described = load_space(space, is_enumerable=False)
-    _check(objectives, points, sampler)
+    _check(objectives, points, sampler, described)
     found: list[dict[str, Any]] = []
     n_tried = 0
     with Store(store) as opened, ExitStack() as stack:
@@ -103,15 +109,15 @@ def search(
         proposals = Proposals(described, answers.catalog, len(objectives), sampler, seed)
         pool = _Pool(stack, workers)
         while n_tried < points:
-            batch = proposals.ask(min(BATCH, points - n_tried))
-            rows = answers.get(batch, pool)
-            for asked in batch:
+            asked_now = proposals.ask(min(batch, points - n_tried))
+            rows = answers.get(asked_now, pool)
+            for asked in asked_now:
                 row = rows.get(asked.key)
                 is_feasible = row is not None and described.is_feasible(asked.point.axes, row.figures)
                 proposals.tell(asked, row, objectives, is_feasible)
                 if row is not None:
                     found.append({"key": row.key, **asked.point.axes, **row.figures, "is_feasible": is_feasible})
-            n_new = sum(asked.can_run for asked in batch)
+            n_new = sum(asked.can_run for asked in asked_now)
             n_tried += n_new
             if not n_new:
                 break
@@ -123,8 +129,8 @@ def search(
     return _table(found, objectives)
 
 
-def _check(objectives: Sequence[str], points: int, sampler: str) -> None:
-    known = [*STATIC, *RESULTS]
+def _check(objectives: Sequence[str], points: int, sampler: str, space: Space) -> None:
+    known = [*STATIC, *space.results]
     for name in objectives:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
@@ -173,7 +179,7 @@ class Answers:
     watcher: SearchWatcher
 
     def get(self, batch: Sequence[Asked], pool: _Pool) -> dict[str, Row]:
-        """Rows by key, all with a value of every objective; a point that failed has none."""
+        """Rows by key, all with a value of every objective; a point that failed, or that falls behind, has none."""
         if set(self.objectives) & set(SPOKEN):
             for work in {work.key: work for work in (self.catalog.work(asked.point) for asked in batch)}.values():
                 _check_words(work)
@@ -184,15 +190,18 @@ class Answers:
         rows = self.store.rows(asked.key for asked in batch)
         for row in rows.values():
             for name in self.objectives:
-                if row.figures.get(name) is None:
+                is_lost = name in LOST_IN_OVERLOAD and row.figures.get("is_overloaded")
+                if row.figures.get(name) is None and not is_lost:
                     raise SweepError(
                         f"objective {name!r}: {row.network} on {row.audio} has no value of it; choose another figure"
                     )
-        return rows
+        return {key: row for key, row in rows.items() if all(row.figures.get(o) is not None for o in self.objectives)}
 
 
-def _check_words(work: Work) -> None:
-    """Word errors need a transcript, and a network that was trained."""
+def _check_words(work: AnyWork) -> None:
+    """Word errors need a transcript, and a network that was trained; streams have several of both."""
+    if isinstance(work, StreamWork):
+        return
     beside = transcript_beside(work.audio)
     if not beside.is_file() or not beside.read_bytes().strip():
         raise SweepError(

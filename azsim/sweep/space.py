@@ -18,13 +18,22 @@
     draws: 500                            # that many random points instead of the whole grid
     fidelity: full                        # or sampled: replay a share of the frames, see sample.py
 
+With a scenario a point is a whole stream of `azsim stream` instead of a network on a recording, on the point's chip and
+not the scenario's. Its fields are axes too, and ``network``, ``audio`` and weights are the scenario's own:
+
+    scenario: experiments/example_household.yaml
+    axes:
+      chip: [az1_like, az2_like]
+      scenario.background.display.bytes_per_s: {from: 1.0e+6, to: 30.0e+9, log: true}
+      scenario.networks.whisper.priority: [1, 4]
+    where: [deadline_misses == 0]
+
 Without ``draws`` every combination is a point. With it, each point takes a random value of every axis, and an axis
 without ``steps`` is drawn from its whole range. Conditions on the chip (fields, axes, ``area_mm2``, ``sram_bytes``,
 ``dense_tops``) leave points out before anything runs; conditions on results mark a point that ran as infeasible.
 """
 
 import difflib
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,67 +47,17 @@ from pydantic import Field, PrivateAttr, ValidationError, model_validator
 from azsim.chip import Chip, load_chip
 from azsim.chip.config import Config
 from azsim.chip.presets import flatten, valid_paths
-from azsim.errors import AzsimError, ChipError, SweepError
+from azsim.errors import AzsimError, ChipError, ScenarioError, SweepError
+from azsim.stream import Scenario, load_scenario
+from azsim.sweep.axis import Axis, Scalar, bits_of, density_of, numbers_in
 from azsim.sweep.expression import check_expression, holds
-from azsim.sweep.figures import RESULTS, STATIC, static_figures
+from azsim.sweep.figures import RESULTS, RUN, STATIC, STREAM, static_figures
+from azsim.sweep.scenarios import PREFIX, changed, changes_of, check_axis, fields_by_axis
 
-OUTSIDE = ("network", "audio", "weight_bits", "weight_density", "chip")
+OF_A_RUN = ("network", "audio", "weight_bits", "weight_density")
+OUTSIDE = (*OF_A_RUN, "chip")
 ROWS = "rows"
 TRIES_PER_DRAW = 200
-Scalar = str | int | float | bool | None
-
-
-class Axis(Config):
-    """Values of one path: listed, or a range that is cut into steps or drawn from."""
-
-    values: tuple[Scalar, ...] | None = Field(None, min_length=1)
-    start: float | None = Field(None, alias="from")
-    stop: float | None = Field(None, alias="to")
-    steps: int | None = Field(None, ge=1)
-    log: bool = False
-    integer: bool = False
-    when: str | None = Field(None, description="the axis exists only where this holds")
-
-    @model_validator(mode="after")
-    def _listed_or_ranged(self) -> Self:
-        ranged = self.start is not None and self.stop is not None
-        if (self.values is None) != ranged:
-            raise ValueError("an axis is a list of values, or has `from` and `to`")
-        if ranged and not self.start < self.stop:  # type: ignore[operator]
-            raise ValueError(f"`from < to` must hold, but got {self.start:g} and {self.stop:g}")
-        if ranged and self.log and self.start <= 0:  # type: ignore[operator]
-            raise ValueError(f"`from > 0` must hold for a log axis, but got {self.start:g}")
-        return self
-
-    @property
-    def is_continuous(self) -> bool:
-        """Whether it can only be drawn from."""
-        return self.values is None and self.steps is None
-
-    @cached_property
-    def grid(self) -> tuple[Scalar, ...]:
-        """Its values in order, each once."""
-        if self.values is not None:
-            return tuple({(type(v), v): v for v in self.values}.values())
-        space = np.geomspace if self.log else np.linspace
-        return tuple(dict.fromkeys(self._rounded(v) for v in space(self.start, self.stop, self.steps)))  # type: ignore
-
-    @property
-    def choices(self) -> int | None:
-        """How many values it has; None where it can only be drawn from."""
-        return None if self.is_continuous else len(self.grid)
-
-    def at(self, place: float) -> Scalar:
-        """The value at an index, or at a share 0..1 of the range where it can only be drawn from."""
-        if not self.is_continuous:
-            return self.grid[int(place)]
-        low, high = float(self.start), float(self.stop)  # type: ignore[arg-type]
-        if self.log:
-            return self._rounded(low * math.exp(place * math.log(high / low)))
-        return self._rounded(low + place * (high - low))
-
-    def _rounded(self, value: float) -> int | float:
-        return round(value) if self.integer else float(f"{value:.12g}")
 
 
 @dataclass(frozen=True)
@@ -111,6 +70,8 @@ class Point:
         Values by axis, as the user wrote them; what tells it from its neighbors.
     chip : Chip or None
         None if it cannot be built; ``problem`` says why.
+    scenario : Scenario or None
+        Of a point that is a stream; as it was read where the values cannot be built.
     """
 
     axes: dict[str, Scalar]
@@ -120,6 +81,7 @@ class Point:
     weight_density: float | None
     chip: Chip | None
     problem: str = ""
+    scenario: Scenario | None = None
 
 
 class Space(Config):
@@ -129,6 +91,7 @@ class Space(Config):
     chip: str = "az1_like"
     network: str = "amnet"
     audio: str = "models/demo/digits_1.wav"
+    scenario: str | None = Field(None, description="a stream's YAML file, instead of a network and a recording")
     axes: dict[str, Axis] = Field(default_factory=dict)
     rows: tuple[dict[str, Scalar], ...] = ()
     where: tuple[str, ...] = ()
@@ -145,23 +108,30 @@ class Space(Config):
             return data
         axes = data.get("axes") or {}
         if isinstance(axes, Mapping):
-            axes = {k: _numbers({"values": v} if isinstance(v, list | tuple) else v) for k, v in axes.items()}
+            axes = {k: numbers_in({"values": v} if isinstance(v, list | tuple) else v) for k, v in axes.items()}
         where = data.get("where") or ()
-        rows = _numbers(data.get("rows") or ())
+        rows = numbers_in(data.get("rows") or ())
         return {**data, "axes": axes, "rows": rows, "where": (where,) if isinstance(where, str) else where}
+
+    def replace(self, **changes: Any) -> Self:
+        """As every config; what was not given stays so."""
+        return type(self)(**{**{name: getattr(self, name) for name in self.model_fields_set}, **changes})
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        known = valid_paths() | set(OUTSIDE)
-        for path in dict.fromkeys([*self.axes, *(p for row in self.rows for p in row)]):
+        if self._household is not None:
+            self._check_scenario(self._household)
+        known = self._inputs
+        for path in self._paths:
             if path not in known:
                 leaf = sorted(p for p in known if p.rsplit(".", 1)[-1] == path.rsplit(".", 1)[-1])
                 near = leaf or difflib.get_close_matches(path, sorted(known), n=3, cutoff=0.4) or OUTSIDE
                 raise ValueError(f"axis {path!r} does not exist; did you mean {', '.join(near)}?")
             if path in self.axes and any(path in row for row in self.rows):
                 raise ValueError(f"axis {path!r} stands in `axes` and in `rows`: choose one")
+        kept = {name for name in known if not name.startswith(PREFIX) or name in self._paths}  # by a store
         for text in self.where:
-            check_expression(text, known | set(STATIC) | set(RESULTS))
+            check_expression(text, kept | set(STATIC) | set(self.results))
         paths = list(self.axes)
         for place, (path, axis) in enumerate(self.axes.items()):
             later = check_expression(axis.when, known) & set(paths[place:]) if axis.when else set()
@@ -171,6 +141,37 @@ class Space(Config):
                     f"{path!r} below"
                 )
         return self
+
+    def _check_scenario(self, household: Scenario) -> None:
+        given = {*self._paths, *(self.model_fields_set & set(OF_A_RUN))}
+        for name in OF_A_RUN:
+            if name in given:
+                raise ValueError(f"{name!r} does not apply beside `scenario`, whose networks have their own: remove it")
+        if self.fidelity != "full":
+            raise ValueError("`fidelity: sampled` does not apply beside `scenario`: a stream runs as a whole")
+        for path in self._paths:
+            check_axis(household, path)
+
+    @cached_property
+    def _paths(self) -> list[str]:
+        """Every axis, those of rows included."""
+        return list(dict.fromkeys([*self.axes, *(path for row in self.rows for path in row)]))
+
+    @cached_property
+    def _household(self) -> Scenario | None:
+        return None if self.scenario is None else load_scenario(self.scenario)
+
+    @cached_property
+    def _inputs(self) -> set[str]:
+        """Every name that a point has before it runs."""
+        if self._household is None:
+            return set(valid_paths()) | set(OUTSIDE)
+        return {*valid_paths(), "chip", *fields_by_axis(self._household), *changes_of(dict.fromkeys(self._paths))}
+
+    @property
+    def results(self) -> dict[str, str]:
+        """Figures that a run of its points gives, and what they mean."""
+        return RUN if self.scenario is None else STREAM
 
     def check_enumerable(self) -> None:
         """SweepError where an axis has no ``steps`` and no ``draws`` says how many points; a search needs neither."""
@@ -247,26 +248,28 @@ class Space(Config):
 
     def point(self, axes: Mapping[str, Scalar]) -> Point:
         """The point at given values; one that cannot be built is kept with its reason, and without a chip."""
-        chip, problem, bits, density = None, "", None, None
+        chip, scenario, problem, bits, density = None, self._household, "", None, None
         try:
-            bits, density = _bits(axes.get("weight_bits")), _density(axes.get("weight_density"))
-            chip = self._chip(axes)
+            bits, density = bits_of(axes.get("weight_bits")), density_of(axes.get("weight_density"))
+            built = self._chip(axes)
+            scenario = changed(self._household, axes, built) if self._household is not None else None
+            chip = built
         except AzsimError as error:
             problem = str(error)
         return Point(
             axes=dict(axes),
             network=str(axes.get("network", self.network)),
-            audio=str(axes.get("audio", self.audio)),
+            audio=str(axes.get("audio", self.audio)) if self.scenario is None else self.scenario,
             weight_bits=bits,
             weight_density=density,
             chip=chip,
             problem=problem,
+            scenario=scenario,
         )
 
     def _chip(self, axes: Mapping[str, Scalar]) -> Chip:
         base = self._base(str(axes.get("chip", self.chip)))
-        changes = {path: value for path, value in axes.items() if path not in OUTSIDE}
-        return load_chip(base, changes)
+        return load_chip(base, {path: value for path, value in axes.items() if path in valid_paths()})
 
     def admits(self, point: Point) -> bool:
         """Whether a point satisfies the conditions that are known before it runs."""
@@ -286,14 +289,12 @@ class Space(Config):
 
     @cached_property
     def _before(self) -> tuple[str, ...]:
-        known = valid_paths() | set(OUTSIDE)
-        return tuple(
-            t for t in self.where if not check_expression(t, known | set(STATIC) | set(RESULTS)) & set(RESULTS)
-        )
+        known = self._inputs | set(STATIC) | set(RESULTS)
+        return tuple(t for t in self.where if not check_expression(t, known) & set(RESULTS))
 
     @cached_property
     def _asks_for_figures(self) -> bool:
-        known = valid_paths() | set(OUTSIDE) | set(STATIC)
+        known = self._inputs | set(STATIC)
         return any(check_expression(text, known) & set(STATIC) for text in self._before)
 
     def chips(self) -> set[str]:
@@ -308,37 +309,11 @@ class Space(Config):
 
     def _known(self, axes: Mapping[str, Scalar]) -> dict[str, Any]:
         """Every name that `when` may use, at these values."""
-        outside = {"network": self.network, "audio": self.audio, "chip": self.chip}
         base = flatten(self._base(str(axes.get("chip", self.chip))).model_dump())
+        if self._household is not None:
+            return {**base, "chip": self.chip, **fields_by_axis(self._household), **axes}
+        outside = {"network": self.network, "audio": self.audio, "chip": self.chip}
         return {**base, "weight_bits": None, "weight_density": None, **outside, **axes}
-
-
-def _bits(value: Scalar) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, str | bool) or not float(value).is_integer():
-        raise SweepError(f"weight_bits: a whole number, e.g. 4, but got {value!r}")
-    return int(value)
-
-
-def _density(value: Scalar) -> float | None:
-    if isinstance(value, str | bool):
-        raise SweepError(f"weight_density: a number above 0 and at most 1, but got {value!r}")
-    return None if value is None else float(value)
-
-
-def _numbers(item: Any) -> Any:
-    """YAML reads ``0.4e9`` as a number but ``4e8`` as text; people mean a number."""
-    if isinstance(item, Mapping):
-        return {k: _numbers(v) if k != "when" else v for k, v in item.items()}
-    if isinstance(item, list | tuple):
-        return [_numbers(v) for v in item]
-    if isinstance(item, str):
-        try:
-            return float(item)
-        except ValueError:
-            return item
-    return item
 
 
 def load_space(source: str | Path | Mapping[str, Any] | Space, is_enumerable: bool = True) -> Space:
@@ -378,6 +353,6 @@ def load_space(source: str | Path | Mapping[str, Any] | Space, is_enumerable: bo
             path = ".".join(str(part) for part in item["loc"])
             lines.append(f"{path + ': ' if path else ''}{item['msg'].removeprefix('Value error, ')}")
         raise SweepError(f"{where}: {'; '.join(lines)}. See experiments/example_sweep.yaml for the form.") from error
-    except (SweepError, ChipError) as error:
+    except (SweepError, ChipError, ScenarioError) as error:
         raise SweepError(f"{where}: {error}") from error
     return space

@@ -1,5 +1,7 @@
 """What a worker does: execute a network on a recording once, then replay the record on chip after chip.
 
+A stream is a work as well, see ``stream.py``: its networks are executed on its recordings once.
+
 An execution is kept on disk under the hash of what it depends on, so that workers, and the next sweep, share it. Its
 file carries a checksum: one that is not whole is made again. A worker keeps the last few executions and weight images
 in memory: points come sorted, so that neighbors share both.
@@ -17,7 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jiwer
 import numpy as np
@@ -28,6 +30,7 @@ from azsim.errors import AudioError, AzsimError, SweepError
 from azsim.execute import Execution, Interpreter
 from azsim.graph import Network
 from azsim.simulate import Replay, Speech, load_speech, replay
+from azsim.stream import Scenario
 from azsim.sweep.figures import run_figures, static_figures
 from azsim.sweep.identity import code_version, transcript_beside
 from azsim.sweep.sample import sampled_figures
@@ -44,16 +47,55 @@ class ExecutionLostError(Exception):
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A network executed on a recording: all that replays need."""
+class Setting:
+    """What a stream is measured on."""
+
+    chip: Chip
+    scenario: Scenario
+
+
+Target = Chip | Setting
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What points share, made once; kept under its key."""
 
     key: str
+
+    def figures_on(self, target: Target, fidelity: Fidelity) -> dict[str, Any]:
+        """Figures of one point."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Prepared(Shared):
+    """A network executed on a recording: all that replays need."""
+
     quantized: QuantizedNetwork
     execution: Execution
     speech: Speech
     text: str
     word_errors: int | None
     words: int | None
+
+    def figures_on(self, target: Target, fidelity: Fidelity) -> dict[str, Any]:
+        """Figures of a replay, of every frame or of some."""
+        chip = chip_of(target)
+        if fidelity == "sampled":
+            ran = sampled_figures(self.quantized, self.execution, self.speech, chip, image_for(self, chip))
+        else:
+            ran = run_figures(replay_on(self, chip), self.speech.seconds)
+        figures = {**static_figures(chip), **ran, "text": self.text}
+        figures["arms"] = dict(Counter(self.execution.record.frame_arm))
+        if self.words:
+            figures |= {"word_errors": self.word_errors, "wer": (self.word_errors or 0) / self.words}
+        return figures
+
+
+def chip_of(target: Target) -> Chip:
+    """The chip of a point."""
+    return target.chip if isinstance(target, Setting) else target
 
 
 @dataclass(frozen=True)
@@ -73,8 +115,21 @@ def cache_folder() -> Path:
 
 def prepare(network: Network, audio: str, bits: int | None, density: float | None, key: str) -> Prepared:
     """Execute, or read what an earlier run executed; what goes wrong is an AzsimError, also where it is our defect."""
+    return keep(Prepared, key, lambda: _prepare(network, audio, bits, density, key))
+
+
+Made = TypeVar("Made", bound=Shared)
+
+
+def keep(kind: type[Made], key: str, make: Callable[[], Made]) -> Made:
+    """Read what an earlier run made, or make it and write it; raises as ``prepare``."""
     try:
-        return _prepare(network, audio, bits, density, key)
+        known = _read(key)
+        if isinstance(known, kind):
+            return known
+        made = make()
+        _write(made)
+        return made
     except AzsimError:
         raise
     except Exception as error:
@@ -82,9 +137,6 @@ def prepare(network: Network, audio: str, bits: int | None, density: float | Non
 
 
 def _prepare(network: Network, audio: str, bits: int | None, density: float | None, key: str) -> Prepared:
-    known = _read(key)
-    if known is not None:
-        return known
     loaded = prune(network, density) if density is not None else network
     speech = load_speech(audio, loaded)
     ranges = calibrate(loaded, loaded.calibration or (speech.frames,))
@@ -94,18 +146,20 @@ def _prepare(network: Network, audio: str, bits: int | None, density: float | No
     errors, words = (
         _word_errors(Path(audio), text) if execution.hypothesis and not loaded.synthetic_weights else (None, None)
     )
-    prepared = Prepared(key, quantized, execution, speech, text, errors, words)
-    _write(prepared)
-    return prepared
+    return Prepared(key, quantized, execution, speech, text, errors, words)
 
 
 def prepare_in_cache(
     network: Network, audio: str, bits: int | None, density: float | None, key: str, is_handed_over: bool = False
 ) -> Prepared | None:
     """``prepare`` by a worker for all of them: None where they find it in the cache folder, otherwise the execution."""
-    done = prepare(network, audio, bits, density, key)
-    _executions.put(key, done)
-    return done if is_handed_over or not _path(key).exists() else None
+    return left_in_cache(prepare(network, audio, bits, density, key), is_handed_over)
+
+
+def left_in_cache(done: Made, is_handed_over: bool) -> Made | None:
+    """None where other workers find it in the cache folder."""
+    _executions.put(done.key, done)
+    return done if is_handed_over or not _path(done.key).exists() else None
 
 
 def _word_errors(audio: Path, text: str) -> tuple[int | None, int | None]:
@@ -127,18 +181,18 @@ def _path(key: str) -> Path:
     return cache_folder() / f"{key}.pickle"
 
 
-def _read(key: str) -> Prepared | None:
+def _read(key: str) -> Shared | None:
     """None if it is not there or not whole."""
     try:
         content = memoryview(_path(key).read_bytes())
         digest, body = content[:32], content[32:]
         found = pickle.loads(body) if hashlib.sha256(body).digest() == digest else None
-        return found if isinstance(found, Prepared) and found.key == key else None
+        return found if isinstance(found, Shared) and found.key == key else None
     except (OSError, EOFError, pickle.UnpicklingError, AttributeError, ImportError, LookupError, TypeError, ValueError):
         return None
 
 
-def _write(prepared: Prepared) -> None:
+def _write(prepared: Shared) -> None:
     """Whole or not at all; a cache that cannot be written only costs time."""
     path = _path(prepared.key)
     body = pickle.dumps(prepared, protocol=pickle.HIGHEST_PROTOCOL)
@@ -158,7 +212,7 @@ def _write(prepared: Prepared) -> None:
             raise
 
 
-class _Recent:
+class Recent:
     """The last results of a function by key, as many as weigh no more than a limit, and always the last one.
 
     Threads of one worker share it; two that ask for the same at once both make it.
@@ -197,16 +251,18 @@ def _image_bytes(image: DramImage) -> int:
     return sum(array.nbytes for array in arrays)
 
 
-_images, _executions = _Recent(IMAGE_BYTES_KEPT, _image_bytes), _Recent(EXECUTIONS_KEPT)
+_images, _executions = Recent(IMAGE_BYTES_KEPT, _image_bytes), Recent(EXECUTIONS_KEPT)
 
 
 def image_for(prepared: Prepared, chip: Chip) -> DramImage:
     """The weight image for a chip; that of an earlier one if it lays weights out alike."""
+    return image_of(prepared.key, prepared.quantized, chip)
 
-    def encoded() -> DramImage:
-        return encode(prepared.quantized.tensors.values(), prepared.quantized.tables, chip)
 
-    return _images.get((prepared.key, layout_key(chip)), encoded)
+def image_of(key: Any, quantized: QuantizedNetwork, chip: Chip) -> DramImage:
+    """As ``image_for``, of any network under a key of its own."""
+    make = lambda: encode(quantized.tensors.values(), quantized.tables, chip)  # noqa: E731
+    return _images.get((key, layout_key(chip)), make)
 
 
 def replay_on(prepared: Prepared, chip: Chip) -> Replay:
@@ -215,8 +271,8 @@ def replay_on(prepared: Prepared, chip: Chip) -> Replay:
 
 
 def measure(
-    prepared: Prepared | str,
-    chips: Sequence[tuple[str, Chip]],
+    prepared: Shared | str,
+    chips: Sequence[tuple[str, Target]],
     version: str | None = None,
     fidelity: Fidelity = "full",
 ) -> list[Outcome]:
@@ -224,10 +280,10 @@ def measure(
 
     Parameters
     ----------
-    prepared : Prepared or str
+    prepared : Shared or str
         The execution, or its key if it lies in the cache folder of this machine.
-    chips : sequence of (str, Chip)
-        Key of each point, and its chip.
+    chips : sequence of (str, Chip or Setting)
+        Key of each point, and its chip; with its scenario if it is a stream.
     version : str, optional
         Code that the keys stand for.
     fidelity : "full" or "sampled"
@@ -246,34 +302,28 @@ def measure(
             f"({version}): the sources changed meanwhile, or machines differ. Every point committed before is kept; "
             f"install the same version everywhere and run the same command again"
         )
-    work = prepared if isinstance(prepared, Prepared) else _executions.get(prepared, lambda: _cached(prepared))
+    work = prepared if isinstance(prepared, Shared) else _executions.get(prepared, lambda: _cached(prepared))
     return [_measured(work, key, chip, fidelity) for key, chip in chips]
 
 
-def _cached(key: str) -> Prepared:
+def _cached(key: str) -> Shared:
     found = _read(key)
     if found is None:
         raise ExecutionLostError(key)
     return found
 
 
-def _measured(work: Prepared, key: str, chip: Chip, fidelity: Fidelity) -> Outcome:
+def _measured(work: Shared, key: str, target: Target, fidelity: Fidelity) -> Outcome:
     """One point; whatever it raises is its own failure, not its neighbors'."""
     start = time.perf_counter()
+    figures, problem = None, ""
     try:
-        if fidelity == "sampled":
-            ran = sampled_figures(work.quantized, work.execution, work.speech, chip, image_for(work, chip))
-        else:
-            ran = run_figures(replay_on(work, chip), work.speech.seconds)
-        figures = {**static_figures(chip), **ran}
+        figures = work.figures_on(target, fidelity)
     except AzsimError as error:
-        return Outcome(key, None, f"{type(error).__name__}: {error}", time.perf_counter() - start)
+        problem = f"{type(error).__name__}: {error}"
     except Exception as error:
-        return Outcome(key, None, told(error), time.perf_counter() - start)
-    figures |= {"text": work.text, "arms": dict(Counter(work.execution.record.frame_arm))}
-    if work.words:
-        figures |= {"word_errors": work.word_errors, "wer": (work.word_errors or 0) / work.words}
-    return Outcome(key, figures, "", time.perf_counter() - start)
+        problem = told(error)
+    return Outcome(key, figures, problem, time.perf_counter() - start)
 
 
 def told(error: BaseException) -> str:
