@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 
 from azsim.errors import AudioError, SweepError
-from azsim.sweep import dispatch
+from azsim.sweep import dispatch, work
 from azsim.sweep.dispatch import Dispatcher
 from azsim.sweep.work import ExecutionLostError, Outcome
+from azsim.sweep.works import Work
 
 TOGETHER_S, STEPS = 0.005, 2000  # more steps than any of these runs may take
 
@@ -22,7 +23,7 @@ class Pools:
     """Pools without processes: what is submitted within 5 ms is in flight together, and dies together."""
 
     def __init__(self, measure, prepare=lambda key: None, start=lambda: None):
-        self.do = {dispatch.measure: self._measure, dispatch.prepare_in_cache: self._prepare, dispatch.ready: start}
+        self.do = {dispatch.measure: self._measure, work.prepare_in_cache: self._prepare, dispatch.ready: start}
         self.on_measure, self.on_prepare, self.log, self.made = measure, prepare, [], 0
 
     def new(self):
@@ -73,8 +74,7 @@ class Pool(Executor):
 
 def run(pools, points, workers=2, works=("w",)):
     """Outcomes by key; each point must have exactly one."""
-    described = {w: SimpleNamespace(key=w, network=SimpleNamespace(name=w), audio="a.wav", weight_bits=8,
-                                    weight_density=None) for w in works}  # fmt: skip
+    described = {w: Work(w, SimpleNamespace(name=w), "hash", 8, None, "a.wav", "hash") for w in works}
     chips = [(f"{w}{i}", w, None) for w in works for i in range(points)]
     dispatcher = Dispatcher(described, chips, workers, pools.new(), pools.new, None, lambda keys: set())
     outcomes = [o for some in islice(dispatcher.outcomes(), STEPS) for o in some]
