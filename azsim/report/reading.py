@@ -95,6 +95,11 @@ def read_sweep(store: str | Path, sweep: str | None = None, objectives: Sequence
     title = sweep or (", ".join(dict.fromkeys([*points.get("sweep", []), *failures.get("sweep", [])]))) or "empty store"
     if points.empty:
         return Reading(title, points, failures=failures)
+    if "bound" not in points:
+        raise SweepError(
+            f"{store}: its points are streams, for which there is no page yet; read them as a table with "
+            f"azsim.sweep.load_results({str(store)!r}), and one stream with `azsim stream`"
+        )
     points, names = _with_axes(points, load_axes(store, sweep))
     points = points.drop_duplicates("key", ignore_index=True)
     names = [name for name in names if points[name].map(repr).nunique() > 1]
