@@ -23,7 +23,8 @@ ENVELOPE_PER_S = 100  # pairs of least and largest sample
 MOST_LETTERS = 24
 HALF = 0.34  # of a lane's height
 LANE_COLORS = {"microphone": "#64748b", "host core": "#94a3b8", "speculative end-pointer": "#f59e0b",
-               "final end-pointer": "#dc2626", "uplink": "#0891b2", "cloud": "#7c3aed", "answer": "#059669"}  # fmt: skip
+               "final end-pointer": "#dc2626", "uplink": "#0891b2",
+               "cloud": "#7c3aed", "answer": "#059669"}  # fmt: skip
 WAIT = "rgba(245, 158, 11, 0.13)"
 
 

@@ -51,8 +51,8 @@ ABOUT: dict[str, dict[str, Any]] = {
             "Human strings are single recordings spliced with 30 to 300 ms between them: where the string ends, "
             "their intonation does not say.",
             "White noise only, 20 dB (synthetic) and 30 dB (human) below the speech; no other talkers.",
-            "Quiet recordings are noticed late: theo's strings lie at -48 dBFS, below the levels this network was trained "
-            "on. Training on quieter ones as well was tried: his strings then ended later still, or never.",
+            "Quiet recordings are noticed late: theo's strings lie at -48 dBFS, below the levels this network was "
+            "trained on. Training on quieter ones as well was tried: his strings then ended later still, or never.",
         ],
     },
 }
