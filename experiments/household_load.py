@@ -7,9 +7,11 @@ bandwidth and more cannot be built and costs no run.
 Expected: a chip whose weights stay in its SRAM hardly asks for DRAM and bears nearly all that the DRAM moves; one that
 streams dense weights bears the least of its bandwidth.
 
-Saw: on no chip did one of 16 points miss a deadline, up to 98 % of the 1.6 GB/s of az1_like and of the dense chip,
-with a worst frame of 13 ms and 21 ms; on az2_like, whose weights are pinned, up to 90 % of 6.4 GB/s with 0.21 ms as
-without any load. Where a deadline breaks lies closer to the bandwidth than 16 points on so wide an axis come.
+Method: the last tenth of each chip's bandwidth is searched; on all of it, 16 points on a log axis met every deadline.
+
+Saw: az1_like bears 98.97 % of its 1.6 GB/s and misses a deadline at 99.2 %; the dense chip 98.4 % and 98.6 %. az2_like,
+whose weights are pinned, missed none up to 99.9 % of 6.4 GB/s. These networks are small: what a chip streams for them
+fits into the gaps that others leave, until the gaps are gone.
 
     python experiments/household_load.py --store out/household_load.db
 """
@@ -26,11 +28,13 @@ from azsim.chip import load_chip
 from azsim.graph import load_network
 from azsim.stream import load_scenario
 from azsim.sweep import load_space, search
+from azsim.sweep.axis import Axis
 from azsim.sweep.space import Space
 
 SPACE = Path(__file__).with_name("household_load.yaml")
 LOAD = "scenario.background.display.bytes_per_s"
-POINTS, BATCH = 16, 2  # small batches, so that the search learns from the first points
+LEAST, MOST = 0.9, 0.9995  # of the bandwidth
+POINTS, BATCH = 24, 2  # small batches, so that the search learns from the first points
 
 
 def with_one_utterance(space: Space, folder: Path) -> Space:
@@ -44,13 +48,15 @@ def with_one_utterance(space: Space, folder: Path) -> Space:
 
 def best_of(space: Space, chip: str, place: Path, points: int, workers: int | None, networks: dict) -> dict:
     """The highest load found on a chip, and the lowest found too high."""
-    alone = space.replace(name=f"{space.name}-{chip}", chip=chip, axes={LOAD: space.axes[LOAD]})
+    bandwidth = load_chip(chip).dram.bandwidth_bytes_per_s
+    others = sum(t.bytes_per_s for name, t in load_scenario(space.scenario).background.items() if name not in LOAD)
+    axis = Axis.model_validate({"from": LEAST * bandwidth - others, "to": MOST * bandwidth - others})
+    alone = space.replace(name=f"{space.name}-{chip}", chip=chip, axes={LOAD: axis})
     found = search(
         alone, place, ["dram_left_bytes_per_s"], points, seed=1, workers=workers, networks=networks, batch=BATCH
     )
     good, bad = (found[found["is_feasible"] == kept] for kept in (True, False))
     best = good.sort_values("dram_left_bytes_per_s").iloc[0] if len(good) else None
-    bandwidth = load_chip(chip).dram.bandwidth_bytes_per_s
     load = best["dram_background_bytes_per_s"] if best is not None else float("nan")
     return {
         "chip": chip,

@@ -11,6 +11,7 @@ import multiprocessing
 import resource
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from azsim.chip import load_chip
@@ -48,8 +49,8 @@ def main() -> None:
     file = parser.parse_args().scenario
     rows = []
     for seconds in (600.0, 3600.0):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            rows.append(pool.apply(run, (file, seconds)))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            rows.append(pool.submit(run, file, seconds).result())
     for name in rows[0]:
         print(f"{name:20} " + " ".join(f"{row[name]:14,.1f}" for row in rows))
     print(f"memory of an hour over ten minutes: {rows[1]['peak_memory_mib'] / rows[0]['peak_memory_mib']:.3f}")

@@ -10,11 +10,11 @@ from rich.console import Group
 from rich.table import Table
 
 from azsim.cli.console import QuietOption, escape, out, table, user_errors
-from azsim.cli.sweep import Board, MixedOption, StoreOption, WorkersOption, interruptible
+from azsim.cli.sweep import Board, MixedOption, StoreOption, WorkersOption, interruptible, tell_how_to_read
 from azsim.report.page import number
 from azsim.sweep import Store, load_space
 from azsim.sweep.proposals import SAMPLERS
-from azsim.sweep.search import OBJECTIVES, POINTS, SAMPLER, SearchWatcher, search, search_name
+from azsim.sweep.search import OBJECTIVES, POINTS, SAMPLER, STREAM_OBJECTIVES, SearchWatcher, search, search_name
 from azsim.sweep.space import Space
 from azsim.sweep.store import Row
 
@@ -24,7 +24,13 @@ LINES_WHILE_RUNNING, LINES = 12, 40
 def search_space(
     space: Annotated[Path, typer.Argument(help="YAML file, as for `azsim sweep`; ranges need no steps here")],
     store: StoreOption,
-    objectives: Annotated[str, typer.Option(help="figures to minimize, divided by commas")] = ",".join(OBJECTIVES),
+    objectives: Annotated[
+        str | None,
+        typer.Option(
+            help=f"figures to minimize, divided by commas; by default {','.join(OBJECTIVES)}, and of a scenario "
+            f"{','.join(STREAM_OBJECTIVES)}"
+        ),
+    ] = None,
     points: Annotated[int, typer.Option(min=1, help="different points to try, known ones included")] = POINTS,
     sampler: Annotated[str, typer.Option(help=" or ".join(SAMPLERS))] = SAMPLER,
     seed: Annotated[int, typer.Option(help="the same seed tries the same points")] = 0,
@@ -35,7 +41,8 @@ def search_space(
     """Look for the best chips of a space without running all of it; stop and go on at any time."""
     with user_errors(), interruptible(store):
         described = load_space(space, is_enumerable=False)
-        names = [name.strip() for name in objectives.split(",") if name.strip()]
+        usual = STREAM_OBJECTIVES if described.scenario else OBJECTIVES
+        names = [name.strip() for name in objectives.split(",") if name.strip()] if objectives else list(usual)
         board = FrontBoard(described, names, points, quiet)
         with board:
             search(
@@ -66,7 +73,7 @@ def _say_what_came(store: Path, space: Space, points: int, board: "FrontBoard") 
             out.print(f"all of them: {escape(shared)}", soft_wrap=True)
     else:
         out.print("no point satisfies the conditions")
-    out.print(f"\nread it: azsim report {store} --sweep {name} --out {store.with_suffix('.html')}", soft_wrap=True)
+    tell_how_to_read(store, f" --sweep {name}", space)
 
 
 class FrontBoard(Board):

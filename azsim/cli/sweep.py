@@ -16,6 +16,7 @@ from azsim.cli.console import QuietOption, err, escape, out, user_errors
 from azsim.report.page import number
 from azsim.sweep import Store, Watcher, load_space, sweep
 from azsim.sweep.run import Plan
+from azsim.sweep.space import Space
 from azsim.sweep.store import Row
 from azsim.sweep.work import Fidelity
 
@@ -67,10 +68,11 @@ def sweep_space(
         board = Board(is_quiet=quiet)
         with board:
             sweep(described, store, workers, cluster, is_mixed=mixed, retry_failed=retry_failed, watcher=board.watcher)
-        _say_what_came(store, described.name, board)
+        _say_what_came(store, described, board)
 
 
-def _say_what_came(store: Path, name: str, board: "Board") -> None:
+def _say_what_came(store: Path, space: Space, board: "Board") -> None:
+    name = space.name
     with Store(store) as opened:
         failed = opened.failures(name)
         n = opened.sweeps().get(name, 0)
@@ -81,7 +83,15 @@ def _say_what_came(store: Path, name: str, board: "Board") -> None:
             out.print(f"  {escape(text)}", soft_wrap=True)
     if board.best:
         out.print(board.table())
-    out.print(f"\nread it: azsim report {store} --out {store.with_suffix('.html')}", soft_wrap=True)
+    tell_how_to_read(store, "", space)
+
+
+def tell_how_to_read(store: Path, options: str, space: Space) -> None:
+    """The page of a store, or, of streams, its table."""
+    if space.scenario:
+        out.print(f'\nread it: from azsim import load_results; load_results("{store}")', soft_wrap=True)
+        return
+    out.print(f"\nread it: azsim report {store}{options} --out {store.with_suffix('.html')}", soft_wrap=True)
 
 
 class Board:

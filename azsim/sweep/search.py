@@ -34,6 +34,7 @@ from azsim.sweep.sweep import find_workers
 from azsim.sweep.works import AnyWork, StreamWork
 
 OBJECTIVES = ("latency_p95_ms", "energy_working_uj", "area_mm2")
+STREAM_OBJECTIVES = ("felt_latency_p95_ms", "stream_energy_uj", "area_mm2")
 POINTS = 200
 SAMPLER = "tpe"
 SPOKEN = ("wer", "word_errors")
