@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from azsim.chip import load_chip
 from azsim.energy.price import price
@@ -13,6 +14,7 @@ from azsim.listen import listen
 from azsim.simulate import simulate
 from azsim.stream import Ear, Household, Log, load_scenario
 from azsim.stream.scenario import Scenario
+from azsim.stream.sound import speech_end
 from azsim.stream.traffic import Background
 from azsim.stream.work import cut
 
@@ -100,6 +102,16 @@ def test_actions_cost_what_the_run_costs(amnet_run):
     assert set(expected) == set(found)
     for name, (value, low, high) in expected.items():
         assert found[name] == pytest.approx((value, low, high), rel=1e-9), name
+
+
+@pytest.mark.parametrize("number", range(1, 7))
+def test_speech_ends_where_the_voice_does_though_there_is_noise(number):
+    """The commands were trimmed at 40 dB below their loudest; 0.3 s of quiet and noise at 25 dB followed."""
+    samples, rate = soundfile.read(DEMO / f"household_{number}.wav", dtype="float32")
+    truth = len(samples) / rate - 0.3
+    assert speech_end(samples, rate) == pytest.approx(truth, abs=0.03)
+    assert speech_end(samples, rate) < truth + 0.02
+    assert speech_end(np.zeros(1600, np.float32), rate) == 0.1  # nothing but silence
 
 
 def write(folder, text):

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import soundfile
 
-SPEECH_BELOW_PEAK_DB = 35.0
+SPEECH_BELOW_PEAK_DB, SPEECH_ABOVE_NOISE_DB = 35.0, 5.0
 QUIETEST_BELOW_PEAK_DB = 65.0  # room noise after a recording that has none of its own
 OPUS_BYTES_PER_S = 3_000  # 24 kbit/s, where libsndfile cannot write Opus
 
@@ -28,9 +28,10 @@ def levels(samples: np.ndarray, rate: int) -> np.ndarray:
 
 
 def speech_end(samples: np.ndarray, rate: int) -> float:
-    """Seconds until the last 10 ms that are within 35 dB of the loudest."""
+    """Seconds until the last 10 ms within 35 dB of the loudest and 5 dB above the quietest tenth, its noise."""
     level = levels(samples, rate)
-    loud = np.flatnonzero(level > level.max() * 10 ** (-SPEECH_BELOW_PEAK_DB / 10))
+    floor = float(np.quantile(level, 0.1)) * 10 ** (SPEECH_ABOVE_NOISE_DB / 10)
+    loud = np.flatnonzero(level > max(level.max() * 10 ** (-SPEECH_BELOW_PEAK_DB / 10), floor))
     return float(loud[-1] + 1) / 100 if len(loud) else len(samples) / rate
 
 
