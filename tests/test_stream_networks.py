@@ -1,16 +1,20 @@
 """Streams of the zoo's networks on the demo recordings: equal to the run they were cut from, or refused."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from typer.testing import CliRunner
 
 from azsim.chip import load_chip
+from azsim.cli import app
 from azsim.energy.price import price
 from azsim.energy.stream import actions, beginnings
 from azsim.listen import listen
+from azsim.report.stream_write import STREAM_FILES
 from azsim.simulate import simulate
 from azsim.stream import Ear, Household, Log, load_scenario
 from azsim.stream.scenario import Scenario
@@ -146,6 +150,31 @@ def test_what_cannot_be_is_refused_before_the_clock_starts(tmp_path, text, wante
     with pytest.raises(Exception, match=wanted) as caught:
         listen(write(tmp_path, text))
     assert type(caught.value).__module__ == "azsim.errors"
+
+
+def test_a_user_s_mistake_is_a_sentence_and_leaves_no_report(tmp_path):
+    file = write(tmp_path, f"utterances: [{{audio: {AUDIO}}}]\n" + NETWORK % ", priorty: 3")
+    result = CliRunner().invoke(app, ["stream", str(file), "--out", str(tmp_path / "out"), "--quiet"])
+    assert result.exit_code == 2
+    assert "networks.only.priorty: unknown field, did you mean priority?" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.output
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_stream_from_the_shell_writes_its_four_files_and_says_the_same_again(tmp_path):
+    file = write(tmp_path, f"utterances: [{{audio: {AUDIO}, pause_s: 1}}]\nsearch: {{beam: 2}}\n" + NETWORK % "")
+    found = []
+    for name in ("first", "second"):
+        arguments = ["stream", str(file), "--out", str(tmp_path / name), "--set", "seed=5", "--quiet"]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, result.output
+        assert {f.name for f in (tmp_path / name).iterdir()} == set(STREAM_FILES)
+        figures = json.loads((tmp_path / name / "stream.json").read_text())
+        assert figures["answers"][0]["recognized"] == "three one four one five"
+        for clock in ("simulated_s_per_s", "simulated_s_per_s_with_execution"):
+            figures.pop(clock)
+        found.append((figures, (tmp_path / name / "frames.csv").read_text()))
+    assert found[0] == found[1]
 
 
 def test_overrides_reach_scenario_and_chip(tmp_path):

@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import typer
 
 from azsim.cli.console import QuietOption, err, escape, out, progress, table, user_errors
@@ -12,6 +13,7 @@ from azsim.report import check_writable
 from azsim.report.page import scaled
 from azsim.report.stream_tables import StreamTables
 from azsim.report.stream_write import write_stream
+from azsim.stream.scenario import field_table
 
 StreamSetOption = Annotated[
     list[str],
@@ -22,6 +24,13 @@ StreamSetOption = Annotated[
 ]  # fmt: skip
 
 
+def _print_fields(is_asked: bool) -> None:
+    if is_asked:
+        rows = pd.DataFrame(field_table(), columns=["field", "default", "meaning"])
+        out.print(table("fields of a scenario", rows, list(rows.columns)))
+        raise typer.Exit
+
+
 def stream(
     scenario: Annotated[Path, typer.Argument(help="YAML file; start from experiments/example_household.yaml")],
     folder: Annotated[
@@ -29,6 +38,9 @@ def stream(
     ],
     overrides: StreamSetOption = [],  # noqa: B006  (typer copies it)
     chip: Annotated[str | None, typer.Option("--chip", "-c", help="another chip than the scenario's")] = None,
+    fields: Annotated[
+        bool, typer.Option("--fields", help="print every field with its default", is_eager=True, callback=_print_fields)
+    ] = False,
     quiet: QuietOption = False,
 ) -> None:
     """Simulate a household: speech, several networks on one chip, background traffic, uplink and cloud.

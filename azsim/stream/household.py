@@ -27,7 +27,7 @@ from azsim.stream.shared_chip import PowerTimes, SharedChip
 from azsim.stream.traffic import Background
 from azsim.stream.window import Window
 
-DRAIN_S = 5.0
+DRAIN_S, DRAIN_STEP_S = 5.0, 0.02  # what is under way at the end may take so long
 KEPT_ENDS = 1000
 Events = Generator[simpy.Event, Any, None]
 
@@ -56,6 +56,7 @@ class Household:
             for name, network in scenario.networks.items()
         }
         self.stream = Stream(total_cycles, shared, Server(self.env), Server(self.env), background, books, log)
+        self.conversations: list[simpy.Process] = []
         self.inboxes = {name: simpy.Store(self.env) for name in scenario.networks}
         self.recognizer, self.endpointer = scenario.named("recognizer"), scenario.named("endpointer")
         for name, network in scenario.networks.items():
@@ -71,10 +72,15 @@ class Household:
             self.env.run(until=max(1, total * step // 100) + (1 if step == 100 else 0))
             if progress is not None:
                 progress(step / 100)
-        if any(book.backlog for book in self.stream.books.values()):
-            self.env.run(until=total + self.cycles(DRAIN_S))
+        while self._is_under_way() and self.env.now < total + self.cycles(DRAIN_S):
+            self.env.run(until=int(self.env.now) + self.cycles(DRAIN_STEP_S))
         self._close()
         return self.stream
+
+    def _is_under_way(self) -> bool:
+        """Whether a frame waits, or somebody waits for an answer to what the end-pointer has decided."""
+        waits = any(book.backlog for book in self.stream.books.values())
+        return waits or any(process.is_alive for process in self.conversations)
 
     def _close(self) -> None:
         now = int(self.env.now)
@@ -111,7 +117,8 @@ class Household:
         self.stream.log.interval("microphone", window.audio, start, start + length, said=window.said)
         if self.recognizer and window.decisions:
             conversation = Conversation(self.env, self.scenario, self.chip, self.stream, utterance)
-            self.env.process(conversation.run())
+            self.conversations = [process for process in self.conversations if process.is_alive]
+            self.conversations.append(self.env.process(conversation.run()))
         return utterance
 
     def _hear(self, utterance: Utterance, number: int, end: int) -> None:

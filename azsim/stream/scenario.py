@@ -148,9 +148,9 @@ class Power(Config):
 class Scenario(Config):
     """A household around one chip."""
 
-    name: str = "stream"
-    description: str = ""
-    chip: str = "az1_like"
+    name: str = Field("stream", description="title of the report")
+    description: str = Field("", description="a line below it")
+    chip: str = Field("az1_like", description="a preset or a YAML file")
     chip_set: dict[str, Any] = Field({}, description="fields of the chip to change, by path")
     seed: int = Field(0, ge=0, description="of noise, phases of background traffic and random arrivals")
     repeat: int = Field(1, ge=1, description="how often the list of utterances is said")
@@ -285,7 +285,7 @@ def _problems(error: ValidationError) -> str:
         path = ".".join(str(part) for part in item["loc"])
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(str(item["loc"][-1]), known_fields(), n=3, cutoff=0.5)
+            near = difflib.get_close_matches(str(item["loc"][-1]), known_fields(), n=2, cutoff=0.6)
             message = f"unknown field{', did you mean ' + ', '.join(near) + '?' if near else ''}"
         elif item["type"] == "missing":
             message = "is missing"
@@ -301,6 +301,23 @@ def known_fields() -> list[str]:
         Scenario, Spoken, SharedNetwork, SearchConfig, Endpointing, Traffic, HostCore, Uplink, Cloud, Power,
     )  # fmt: skip
     return sorted({name for model in models for name in model.model_fields})
+
+
+def field_table() -> list[tuple[str, str, str]]:
+    """(path, default, meaning) of every field, with NAME where the user chooses one."""
+    groups: dict[str, type[Config]] = {
+        "": Scenario, "utterances.0.": Spoken, "networks.NAME.": SharedNetwork, "background.NAME.": Traffic,
+        "search.": SearchConfig, "endpointing.": Endpointing, "host.": HostCore, "uplink.": Uplink, "cloud.": Cloud,
+        "power.": Power,
+    }  # fmt: skip
+    rows = []
+    for prefix, model in groups.items():
+        for name, field in model.model_fields.items():
+            if f"{name}." in groups or any(group.startswith(f"{name}.") for group in groups):
+                continue
+            default = "required" if field.is_required() else str(field.default)
+            rows.append((prefix + name, default, field.description or ""))
+    return rows
 
 
 def fields_of(scenario: Scenario) -> dict[str, Any]:
