@@ -25,7 +25,7 @@ from azsim.stream.sound import opus_bytes, speech_end, with_quiet
 from azsim.stream.window import Decision, Key, Message, decide
 from azsim.weights import QuantizedNetwork
 
-WINDOWS_KEPT = 16
+WINDOWS_KEPT = 64
 
 
 @dataclass(frozen=True)

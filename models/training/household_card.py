@@ -3,6 +3,7 @@
     python -m models.training.household_card text
     python -m models.training.household_card export RUNS/house/last.pt household_rnnt --data FOLDER --command "..."
     python -m models.training.household_card measure household_rnnt --data FOLDER
+    python -m models.training.household_card recordings "unseen voices, unseen phrases" --out FOLDER
 
 ``text`` writes what the cloud's language model is fitted to: sentences drawn from all of the grammar, as a cloud would
 have read them, those included that no network heard. ``export`` measures in float, ``measure`` in integers as the
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import soundfile
 import torch
 import typer
 from rich.progress import track
@@ -190,6 +192,20 @@ def models() -> dict[str, tuple[LanguageModel, tuple[float, ...]]]:
         "strict": (strict, WEIGHTS),
         "reranked": (load_language_model(TEXT, ORDER), WEIGHTS),
     }
+
+
+@app.command()
+def recordings(
+    title: Annotated[str, typer.Argument(help="a test set, e.g. 'unseen voices, unseen phrases'")],
+    out: Annotated[Path, typer.Option("--out", help="folder for a .wav and a .txt per utterance")],
+    cache: CacheOption = DEFAULT_CACHE,
+) -> None:
+    """Write a test set as recordings, for streams; speech ends 0.3 to 0.6 s before each does."""
+    out.mkdir(parents=True, exist_ok=True)
+    for number, utterance in enumerate(test_sets(cache.expanduser())[title]):
+        level = 0.5 / np.abs(utterance.samples).max()
+        soundfile.write(out / f"{number:03d}.wav", utterance.samples * level, data.RATE_HZ, subtype="PCM_16")
+        (out / f"{number:03d}.txt").write_text(" ".join(household.WORDS[w] for w in utterance.words) + "\n")
 
 
 Searched = dict[int, Lattice | tuple[int, ...]]  # by beam width; 1 is greedy search and has only words
