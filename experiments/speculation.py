@@ -8,8 +8,8 @@ and without speculation, for several times that the cloud takes. ``python -m mod
 writes test sets.
 
 Saw, on 60 recordings of voices and phrases never heard: 715 ms become 624 ms where the way takes 100 ms, and 815 ms
-become 656 ms where it takes 200 ms, of which a lead of 210 ms could hide all. Two starts of 60 were revoked: 203 of 7,967
-bytes, 19 uJ of 2.6 J. The same audio as Opus is 74 times the lattices, raw 632 times.
+become 656 ms where it takes 200 ms, of which a lead of 210 ms could hide all. Two starts of 60 were revoked: 203 of
+7,967 bytes, 19 uJ of 2.6 J. The same audio as Opus is 74 times the lattices, raw 632 times.
 
     python experiments/speculation.py [--recordings FOLDER]
 """
