@@ -21,7 +21,7 @@ from azsim.simulate import load_speech
 from azsim.weights.calibrate import calibrate
 from azsim.weights.quantize import quantize
 
-DEMO = sorted((Path(__file__).parents[1] / "models" / "demo").glob("*.wav"))
+DEMO = sorted((Path(__file__).parents[1] / "models" / "demo").glob("digits_*.wav"))
 BLANK, LEVELS = 1, 2  # a blank between the words, so that ties with it have two sides
 TOY = SimpleNamespace(name="toy", blank=BLANK, max_symbols_per_frame=LEVELS)
 EVERYTHING = Beam(width=500, candidates=9, prune_nats=1e9, merge_words=None)

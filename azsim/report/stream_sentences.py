@@ -39,10 +39,10 @@ def speculation(heard: Heard, tables: StreamTables) -> str:
         return "Nothing was answered, so nobody waited for an answer."
     if pd.isna(latency.mean_ms.iloc[0]):
         return "A network on the way to the answer falls behind: the wait would grow with the length of the stream."
-    if heard.plain is heard.stream:
-        return f"Without speculation the person waits {latency.mean_ms.iloc[0]:,.0f} ms on average."
     if scenario.named("endpointer") is None:
         return "Nothing is speculated about, as no network decides early that the person has finished."
+    if heard.plain is heard.stream:
+        return f"{latency['case'].iloc[0].capitalize()} the person waits {latency.mean_ms.iloc[0]:,.0f} ms on average."
     gained, p95 = (float(latency[f"{what}_ms"].iloc[-1] - latency[f"{what}_ms"].iloc[0]) for what in ("mean", "p95"))
     more = h["energy_uj"] - h["energy_without_speculation_uj"]
     radio = h["revoked_bytes"] * scenario.uplink.uj_per_byte
