@@ -205,6 +205,13 @@ def test_an_overloaded_network_shows_its_backlog():
     assert found.overloaded == []
 
 
+@pytest.mark.parametrize(("load", "overloaded"), [(0.8, []), (1.2, ["only"])])
+def test_jobs_that_nobody_said_may_fall_behind_too(load, overloaded):
+    described = scenario({"only": {"model": "x", "priority": 0, "arrivals": "poisson", "period_ms": 1.0 / load}})
+    found = run(described, [window({}, [], 2_000_000)], 2_000_000, {"only": Source(KEY, work("only", [1000]))})
+    assert found.overloaded == overloaded
+
+
 def speaking(final_frame, speculative, texts):
     decisions = (*(Decision(f, False) for f in speculative), Decision(final_frame, True))
     messages = {

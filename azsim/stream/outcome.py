@@ -45,16 +45,22 @@ class Stream:
 
     @property
     def overloaded(self) -> list[str]:
-        """Networks that fall behind: at the ends of utterances their backlog is more than 5 % of the frames."""
-        return [name for name, book in self.books.items() if book.backlog_at_end and falls_behind(book)]
+        """Networks that fall behind."""
+        return [name for name, book in self.books.items() if falls_behind(book)]
 
 
 FALLS_BEHIND_FRAMES = 5
+FALLS_BEHIND_JOBS, FALLS_BEHIND_SHARE = 50, 0.05
 
 
 def falls_behind(book: NetworkBook) -> bool:
-    """Whether at least half of the utterances ended with a backlog of five frames and more."""
-    return float(np.median(book.backlog_at_end)) >= FALLS_BEHIND_FRAMES
+    """Whether the backlog grows: five frames and more at the end of at least half of the utterances.
+
+    A network whose jobs do not come from the microphone falls behind where 50 of them and a twentieth of all waited.
+    """
+    if book.backlog_at_end:
+        return float(np.median(book.backlog_at_end)) >= FALLS_BEHIND_FRAMES
+    return book.largest_backlog >= max(FALLS_BEHIND_JOBS, FALLS_BEHIND_SHARE * book.frames_in)
 
 
 def word_errors(said: list[str], recognized: list[str]) -> tuple[int, int]:
