@@ -13,6 +13,7 @@ from azsim.chip import load_chip
 from azsim.cli import app
 from azsim.energy.price import price
 from azsim.energy.stream import actions, beginnings
+from azsim.errors import ScenarioError
 from azsim.listen import listen
 from azsim.report.stream_write import STREAM_FILES
 from azsim.simulate import simulate
@@ -184,3 +185,5 @@ def test_overrides_reach_scenario_and_chip(tmp_path):
     assert (found.uplink.round_trip_ms, found.networks["only"].deadline_ms) == (80, 7)
     assert found.utterances[0].pause_s == 9
     assert load_chip(found.chip, found.chip_set).mac_array.pes == 32
+    with pytest.raises(ScenarioError, match="there is no network 'onyl', but only"):
+        load_scenario(file, ["networks.onyl.deadline_ms=7"])

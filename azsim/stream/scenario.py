@@ -254,6 +254,9 @@ def _put(content: dict[str, Any], path: str, value: Any) -> None:
         content.setdefault("chip_set", {})[path.removeprefix("chip.")] = value
         return
     *parents, leaf = path.split(".")
+    known = content.get("networks") or {}
+    if parents[:1] == ["networks"] and isinstance(known, dict) and parents[1:2] and parents[1] not in known:
+        raise ScenarioError(f"--set {path}: there is no network {parents[1]!r}, but {', '.join(known) or 'none'}")
     node: Any = content
     for key in parents:
         if isinstance(node, dict):
@@ -261,7 +264,7 @@ def _put(content: dict[str, Any], path: str, value: Any) -> None:
         elif isinstance(node, list) and key.isdigit() and int(key) < len(node):
             node = node[int(key)]
     if not isinstance(node, dict):
-        raise ScenarioError(f"--set {path}: {'.'.join(parents)} is not a group of fields; see `azsim stream --help`")
+        raise ScenarioError(f"--set {path}: {'.'.join(parents)} is not a group of fields; see `azsim stream --fields`")
     node[leaf] = value
 
 
