@@ -187,3 +187,25 @@ def test_overrides_reach_scenario_and_chip(tmp_path):
     assert load_chip(found.chip, found.chip_set).mac_array.pes == 32
     with pytest.raises(ScenarioError, match="there is no network 'onyl', but only"):
         load_scenario(file, ["networks.onyl.deadline_ms=7"])
+
+
+def cut_on(*overrides):
+    run = simulate("amnet", AUDIO, overrides=list(overrides))
+    return cut("amnet", run.replay.timeline, run.chip.latency_cycles, "op"), run
+
+
+def test_what_a_switch_throws_away_is_what_was_prefetched(amnet_run):
+    work = cut("amnet", amnet_run.replay.timeline, amnet_run.chip.latency_cycles, "op")
+    timeline, sram = amnet_run.replay.timeline, amnet_run.chip.weight_sram
+    longest = int((timeline.load_end - timeline.load_start)[timeline.tile_loads].max())
+    assert 0 < work.cold_cycles.max() <= longest + amnet_run.chip.latency_cycles
+    assert 0 < work.cold_bytes.max() <= sram.tile_slots * timeline.tile_stored_bytes.max()
+    assert not work.cold_cycles[work.bus_cycles == 0].any()  # a step that loads nothing loses nothing
+    assert work.bus_cycles.sum() == timeline.tile_bus_cycles.sum()
+
+
+def test_without_prefetch_a_switch_costs_the_latency_at_most_and_no_bytes():
+    work, run = cut_on("weight_sram.tile_slots=1", "stream.dma_outstanding=1")
+    waits_in_full = work.cold_cycles[(work.bus_cycles > 0) & (work.cold_bytes == 0)]
+    assert len(waits_in_full) > 10
+    assert waits_in_full.max() <= run.chip.latency_cycles
