@@ -78,7 +78,6 @@ class NetworkBook:
     sojourn_cycles: int = 0  # sum over frames of the time from arrival to done or drop
     backlog_cycles: int = 0  # backlog integrated over time: Little's law says they are equal
     changed_at: int = 0
-    arrival_sum: int = 0  # of the frames still there
 
     @property
     def backlog(self) -> int:
@@ -108,7 +107,6 @@ class Answer:
     final_s: float
     answer_s: float
     revoked: int
-    is_confirmed: bool
     is_cut_off: bool
     sent_bytes: int
     revoked_bytes: int

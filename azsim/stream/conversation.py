@@ -109,7 +109,6 @@ class Conversation:
                 final_s=self.final * s,
                 answer_s=now * s,
                 revoked=self.revoked,
-                is_confirmed=self.speculative >= 0 and self.revoked == 0,
                 is_cut_off=int(window.frame_end[window.final_frame]) < window.speech_end_cycles,
                 sent_bytes=self.sent_bytes,
                 revoked_bytes=self.revoked_bytes,

@@ -40,7 +40,6 @@ class Request:
     waited_cycles: dict[str, int] = field(compare=False, default_factory=lambda: dict.fromkeys(WAITS, 0))
     preemptions: int = field(compare=False, default=0)
     cold_bytes: int = field(compare=False, default=0)
-    started: int = field(compare=False, default=-1)
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ class SharedChip:
         self.state_cycles = {"run": 0, "gated": 0, "retention": 0}
         self.busy_cycles: dict[str, int] = {}
         self.preemptions: dict[str, int] = {}
-        self.wake_ups = self.turns = 0
+        self.turns = 0
         self.bus_cycles = 0
         self.on_piece = lambda network, start, end: None
         self._arrival: simpy.Event | None = None
@@ -110,7 +109,6 @@ class SharedChip:
         idle = int(self.env.now) - since
         self.account_idle(idle)
         if idle > self.power.retention_after and self.power.wake_up:
-            self.wake_ups += 1
             self.state_cycles["run"] += self.power.wake_up
             for request in self.queue:
                 request.waited_cycles["wake_up"] += self.power.wake_up
@@ -132,8 +130,6 @@ class SharedChip:
             now, work.span_cycles[request.next : request.stop], work.bus_cycles[request.next : request.stop], cold
         )
         self.running, request.can_be_preempted = request, True
-        if request.started < 0:
-            request.started = now
         n_ran = len(ends)
         try:
             yield self.env.timeout(int(ends[-1]) - now)

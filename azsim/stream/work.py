@@ -47,8 +47,6 @@ class Work:
         The same after the last step of a frame, before its result is known.
     feature_cycles : int64[T]
         From the last sample of a frame to its features.
-    done_cycles : int64[T]
-        Of the replay alone, from the first sample.
     """
 
     network: str
@@ -60,7 +58,6 @@ class Work:
     expansions: np.ndarray
     expansions_after: np.ndarray
     feature_cycles: np.ndarray
-    done_cycles: np.ndarray
 
     @property
     def n_frames(self) -> int:
@@ -79,12 +76,6 @@ class Work:
     def longest_step_cycles(self) -> int:
         """What a more urgent network may have to wait for."""
         return int(self.span_cycles.max(initial=0))
-
-    @property
-    def frame_cycles(self) -> np.ndarray:
-        """Chip time of each frame with nobody else there, int64[T]."""
-        until = np.concatenate([[0], np.cumsum(self.span_cycles)])
-        return until[self.first[1:]] - until[self.first[:-1]]
 
 
 def cut(network: str, timeline: Timeline, latency_cycles: int, grain: Grain) -> Work:
@@ -129,7 +120,6 @@ def cut(network: str, timeline: Timeline, latency_cycles: int, grain: Grain) -> 
         expansions=expansions,
         expansions_after=after,
         feature_cycles=timeline.frame_arrival - timeline.frame_end,
-        done_cycles=np.maximum.accumulate(timeline.frame_done),
     )
     return _whole_frames(work) if grain == "none" else work
 
@@ -232,5 +222,4 @@ def _whole_frames(work: Work) -> Work:
         np.zeros(work.n_frames, np.int64),
         work.expansions_after + sums(work.expansions),
         work.feature_cycles,
-        work.done_cycles,
     )
